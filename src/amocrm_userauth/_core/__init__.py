@@ -1,0 +1,1 @@
+"""Decisions and values without I/O, clock or framework."""

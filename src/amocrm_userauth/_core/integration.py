@@ -1,0 +1,132 @@
+"""The integration: what amoCRM calls the application that asks for access."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn, Self
+from urllib.parse import urlencode, urlsplit
+
+from amocrm_userauth._core.hosts import DEFAULT_SUFFIXES, trusted_host
+from amocrm_userauth.errors import ConfigurationError, UntrustedHost
+
+__all__ = ["Integration"]
+
+_AUTHORIZE = {"amocrm": "https://www.amocrm.ru/oauth", "kommo": "https://www.kommo.com/oauth"}
+_MODES = (None, "popup", "post_message")
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """The settings of one integration, as its page in amoCRM shows them.
+
+    Args:
+        client_id: the integration id (a UUID).
+        client_secret: its secret key; never in the ``repr``.
+        redirect_uri: exactly as registered, to the last slash: amoCRM compares it as text.
+        account_domain: the host that is used where a callback names none, such as ``example.amocrm.ru``.
+        account_id: the account's number; what ``only_this_account`` compares with.
+        brand: ``"amocrm"`` (amocrm.ru) or ``"kommo"`` (kommo.com); they are separate platforms.
+        authorize_url: the consent page, if it is not the brand's.
+        mode: ``"popup"``, ``"post_message"`` or ``None``: where the consent window redirects to.
+        host_suffixes: the domains whose subdomains are trusted.
+        only_this_account: refuse every other amoCRM account.
+        one_user_per_login: refuse an amoCRM login that another user of the application has connected.
+
+    Raises:
+        ConfigurationError: a setting is missing or cannot be right; the message names it.
+
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uri: str
+    account_domain: str = ""
+    account_id: str = ""
+    brand: Literal["amocrm", "kommo"] = "amocrm"
+    authorize_url: str | None = None
+    mode: Literal["popup", "post_message"] | None = None
+    host_suffixes: tuple[str, ...] = DEFAULT_SUFFIXES
+    only_this_account: bool = False
+    one_user_per_login: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without amoCRM."""
+        for name in ("client_id", "client_secret", "redirect_uri"):
+            _require_text(name, getattr(self, name))
+        _require_url("redirect_uri", self.redirect_uri)
+        object.__setattr__(self, "account_id", str(self.account_id))
+        object.__setattr__(self, "host_suffixes", tuple(suffix.lower().lstrip(".") for suffix in self.host_suffixes))
+        self._check_choices()
+        if self.account_domain:
+            object.__setattr__(self, "account_domain", self._own_domain())
+
+    def _check_choices(self) -> None:
+        if self.brand not in _AUTHORIZE:
+            _refuse("brand", "must be 'amocrm' or 'kommo'")
+        if self.mode not in _MODES:
+            _refuse("mode", "must be 'popup', 'post_message' or None")
+        if self.authorize_url is not None:
+            _require_url("authorize_url", self.authorize_url)
+        if not all("." in suffix for suffix in self.host_suffixes) or not self.host_suffixes:
+            _refuse("host_suffixes", "must name domains such as 'amocrm.ru'")
+        if self.only_this_account and not self.account_id.isdecimal():
+            _refuse("account_id", "must be the account's number when only_this_account is set")
+
+    def _own_domain(self) -> str:
+        try:
+            return trusted_host(self.account_domain, self.host_suffixes)
+        except UntrustedHost:
+            _refuse("account_domain", "must be a host under host_suffixes, such as 'example.amocrm.ru'")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read ``AMO_CLIENT_ID``, ``AMO_CLIENT_SECRET``, ``AMO_REDIRECT_URI``, ``AMO_DOMAIN``, ``AMO_ACCOUNT_ID``.
+
+        The last two may be absent. Raises ``ConfigurationError`` that names the variable otherwise.
+        """
+        env = os.environ if environ is None else environ
+        required = ("AMO_CLIENT_ID", "AMO_CLIENT_SECRET", "AMO_REDIRECT_URI")
+        for name in required:
+            if not env.get(name, "").strip():
+                msg = f"set the environment variable {name} (see the integration's page in amoCRM)"
+                raise ConfigurationError(msg)
+        client_id, client_secret, redirect_uri = (env[name].strip() for name in required)
+        return cls(
+            client_id,
+            client_secret,
+            redirect_uri,
+            account_domain=env.get("AMO_DOMAIN", "").strip(),
+            account_id=env.get("AMO_ACCOUNT_ID", "").strip(),
+        )
+
+    def url_for(self, state: str) -> str:
+        """Return the consent page's address for one ``state``."""
+        page = self.authorize_url or _AUTHORIZE[self.brand]
+        query = {"client_id": self.client_id, "state": state}
+        if self.mode is not None:
+            query["mode"] = self.mode
+        return f"{page}{'&' if urlsplit(page).query else '?'}{urlencode(query)}"
+
+    @property
+    def platform_host(self) -> str:
+        """The brand's common host, which knows every account's current address."""
+        return "www.amocrm.ru" if self.brand == "amocrm" else "www.kommo.com"
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip() or value != value.strip():
+        _refuse(name, "must be text without surrounding spaces")
+
+
+def _require_url(name: str, value: object) -> None:
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+        _refuse(name, "must be an http(s) address without a fragment")
+
+
+def _refuse(name: str, rule: str) -> NoReturn:
+    msg = f"Integration.{name} {rule}"
+    raise ConfigurationError(msg)

@@ -1,0 +1,1 @@
+"""Generated from ``_async`` by ``tools/unasync.py``; do not edit."""
