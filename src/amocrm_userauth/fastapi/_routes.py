@@ -1,0 +1,139 @@
+"""The five endpoints."""
+
+from collections.abc import Callable
+from email.message import Message
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import ValidationError
+
+from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError
+from amocrm_userauth.fastapi import _calls, _openapi
+from amocrm_userauth.fastapi._dependencies import Service, ServiceSource, service_of, user_of
+from amocrm_userauth.fastapi._errors import EnvelopeRoute, InvalidRequest, reply
+from amocrm_userauth.fastapi._models import STATE_TTL, AuthorizeUrl, AuthorizeUrlReply, Done, ExchangeCode, StatusReply
+from amocrm_userauth.fastapi._page import checked_deep_link, error_page, redirect, target
+
+__all__ = ["amocrm_router"]
+
+_Dependency = Callable[..., object]
+
+
+def amocrm_router(
+    auth: ServiceSource,
+    *,
+    current_user: Callable[..., object],
+    user_id: Callable[[Any], str] = str,
+    deep_link: str | None = None,
+    include_callback: bool | None = None,
+) -> APIRouter:
+    """Return the router with ``status``, ``authorize-url``, ``exchange-code``, ``disconnect`` and ``callback``.
+
+    Include it at any prefix, also at several. All but ``callback`` act on the logged-in user and on nobody else.
+
+    Args:
+        auth: the service, or a callable that finds it, such as ``lambda request: request.app.state.amocrm`` for one
+            that the application's lifespan builds. A ``UserAuth`` works in FastAPI's thread pool.
+        current_user: the application's own dependency that gives the logged-in user. ``None``, like an
+            ``HTTPException`` with status 401, means that nobody is.
+        user_id: gives the id under which a user's tokens are kept. The default is for users that are a ``str``, an
+            ``int`` or a ``UUID``. An empty id counts as nobody.
+        deep_link: where ``callback`` sends the browser: ``myapp://amo-crm/callback`` or an https App Link.
+        include_callback: whether there is a ``callback``; by default there is if there is a ``deep_link``.
+
+    Raises:
+        ConfigurationError: ``deep_link`` cannot be one, or is missing for ``include_callback``. In the endpoints, as a
+            500: ``auth`` found no service, or ``user_id`` gave something that cannot be an id.
+
+    Every error is in the envelope ``{"success": false, "error": {"code": ..., "message": ...}}``, with the status and
+    headers of an ``HTTPException`` that ``current_user`` raised. Codes besides those of :mod:`amocrm_userauth.errors`:
+    ``not_authenticated`` (401), ``forbidden`` (403), ``method_not_allowed`` (405), ``invalid_request`` (422), and
+    ``http_error`` for other ``HTTPException``.
+
+    """
+    router = APIRouter(tags=["amoCRM"], route_class=EnvelopeRoute)
+    find = service_of(auth)
+    find_user = user_of(current_user, user_id)
+    _add_status_and_url(router, find, find_user)
+    _add_exchange_and_disconnect(router, find, find_user)
+    if deep_link is not None and include_callback is not False:
+        _add_callback(router, find, checked_deep_link(deep_link))
+    elif include_callback:
+        msg = "include_callback needs a deep_link to send the browser to"
+        raise ConfigurationError(msg)
+    return router
+
+
+def _add_status_and_url(router: APIRouter, find: _Dependency, find_user: _Dependency) -> None:
+    @router.get("/status", response_model=StatusReply, responses=_openapi.STATUS)
+    async def amocrm_status(
+        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
+    ) -> Response:
+        """Say whether the logged-in user is connected. Never calls amoCRM."""
+        return reply(StatusReply.of(await _calls.status(service, user)))
+
+    @router.get("/authorize-url", response_model=AuthorizeUrlReply, responses=_openapi.BEGIN)
+    async def amocrm_authorize_url(
+        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
+    ) -> Response:
+        """Return amoCRM's consent page for the logged-in user; open it in the system browser."""
+        request = await _calls.begin(service, user)
+        return reply(AuthorizeUrlReply(data=AuthorizeUrl(url=request.url, state=request.state, expires_in=STATE_TTL)))
+
+
+def _add_exchange_and_disconnect(router: APIRouter, find: _Dependency, find_user: _Dependency) -> None:
+    @router.post(
+        "/exchange-code", response_model=Done, responses=_openapi.CONNECT, openapi_extra=_openapi.CONNECT_EXTRA
+    )
+    async def amocrm_exchange_code(
+        user: Annotated[str, Depends(find_user)],
+        body: Annotated[ExchangeCode, Depends(_exchange_code)],
+        service: Annotated[Service, Depends(find)],
+    ) -> Response:
+        """Connect the logged-in user with the code that amoCRM gave. Repeating the same request is harmless."""
+        await _calls.connect(service, user, body)
+        return reply(Done(message="AMO CRM successfully connected"))
+
+    @router.post("/disconnect", response_model=Done, responses=_openapi.DISCONNECT)
+    async def amocrm_disconnect(
+        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
+    ) -> Response:
+        """Forget the logged-in user's tokens. Succeeds also if there were none."""
+        await _calls.disconnect(service, user)
+        return reply(Done(message="AMO CRM disconnected"))
+
+
+def _add_callback(router: APIRouter, find: _Dependency, deep_link: str) -> None:
+    @router.get(
+        "/callback",
+        status_code=302,
+        response_class=HTMLResponse,
+        responses=_openapi.CALLBACK,
+        openapi_extra=_openapi.CALLBACK_EXTRA,
+    )
+    async def amocrm_callback(request: Request, service: Annotated[Service, Depends(find)]) -> Response:
+        """Take amoCRM's redirect (no login: a browser comes here) and pass it on to the app's deep link."""
+        try:
+            answer = await _calls.accept_callback(service, request)
+        except AmoCRMUserAuthError as error:
+            return error_page(error)
+        return redirect(target(deep_link, answer))
+
+
+async def _exchange_code(request: Request) -> ExchangeCode:
+    if not _is_json(request.headers.get("Content-Type", "")):
+        raise InvalidRequest(["header.content-type (json_expected)"])
+    try:
+        return ExchangeCode.model_validate_json(await request.body())
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    raise InvalidRequest(".".join(("body", *map(str, fault["loc"]))) + f" ({fault['type']})" for fault in found)
+
+
+def _is_json(content_type: str) -> bool:
+    # Required, not guessed: without it a page of another site could post here with the user's cookies.
+    header = Message()
+    header["Content-Type"] = content_type
+    kind = header.get_content_type()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

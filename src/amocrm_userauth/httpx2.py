@@ -1,0 +1,178 @@
+"""Calls to amoCRM as a user, with httpx2.
+
+::
+
+    with client(auth, "user-1") as amocrm:  # auth: UserAuth
+        leads = amocrm.get("/api/v4/leads").json()
+
+    async with client(auth, "user-1") as amocrm:  # auth: AsyncUserAuth
+        leads = (await amocrm.get("/api/v4/leads")).json()
+
+The same for httpx is in :mod:`amocrm_userauth.httpx`.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from ssl import SSLContext
+from typing import Any, TypedDict, overload
+
+import httpx2
+from typing_extensions import Unpack
+
+from amocrm_userauth import AsyncUserAuth, UserAuth
+from amocrm_userauth._http_auth import HOME, Bearer, destination
+
+__all__ = ["AsyncClientOptions", "AsyncUserHTTPAuth", "ClientOptions", "UserHTTPAuth", "client", "http_auth"]
+
+
+class _CommonOptions(TypedDict, total=False):
+    params: Mapping[str, str | int | float | bool | None]
+    headers: Mapping[str, str]
+    verify: SSLContext | bool
+    http1: bool
+    http2: bool
+    proxy: str | httpx2.Proxy | None
+    timeout: float | httpx2.Timeout | None
+    follow_redirects: bool
+    limits: httpx2.Limits
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]]
+    trust_env: bool
+
+
+class ClientOptions(_CommonOptions, total=False):
+    """What :func:`client` hands to ``httpx2.Client``."""
+
+    transport: httpx2.BaseTransport | None
+    mounts: Mapping[str, httpx2.BaseTransport | None]
+
+
+class AsyncClientOptions(_CommonOptions, total=False):
+    """What :func:`client` hands to ``httpx2.AsyncClient``."""
+
+    transport: httpx2.AsyncBaseTransport | None
+    mounts: Mapping[str, httpx2.AsyncBaseTransport | None]
+
+
+class UserHTTPAuth(httpx2.Auth):
+    """Signs the requests of an ``httpx2.Client``; made by :func:`http_auth`."""
+
+    def __init__(self, auth: UserAuth, user_id: str, *, home: str = HOME) -> None:
+        """Sign as ``user_id``; ``home`` is the host that stands for the user's account."""
+        self._auth = auth
+        self._user_id = user_id
+        self._home = home
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Sign; after a 401 for this token get another one and try once more."""
+        address = request.url
+        bearer = self._sign(request, address)
+        response = yield request
+        if not bearer.was_refused(response.status_code, response.request.headers.get("Authorization")):
+            return
+        # Read it first: its connection may be the one that the refresh needs.
+        response.read()
+        if not self._sign(request, address, bearer).same_as(bearer) and _can_be_sent_again(request):
+            yield request
+
+    def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
+        host = _destination(address, self._home, self._auth.hosts(self._user_id))
+        bearer = Bearer(self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
+        _put(request, address.copy_with(host=host), bearer)
+        return bearer
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Refuse: this one belongs to a ``UserAuth``."""
+        msg = "an httpx2.AsyncClient needs the http_auth of an AsyncUserAuth; this one was made for a UserAuth"
+        raise TypeError(msg)
+        yield request
+
+
+class AsyncUserHTTPAuth(httpx2.Auth):
+    """Signs the requests of an ``httpx2.AsyncClient``; made by :func:`http_auth`."""
+
+    def __init__(self, auth: AsyncUserAuth, user_id: str, *, home: str = HOME) -> None:
+        """Sign as ``user_id``; ``home`` is the host that stands for the user's account."""
+        self._auth = auth
+        self._user_id = user_id
+        self._home = home
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Sign; after a 401 for this token get another one and try once more."""
+        address = request.url
+        bearer = await self._sign(request, address)
+        response = yield request
+        if not bearer.was_refused(response.status_code, response.request.headers.get("Authorization")):
+            return
+        # Read it first: its connection may be the one that the refresh needs.
+        await response.aread()
+        if not (await self._sign(request, address, bearer)).same_as(bearer) and _can_be_sent_again(request):
+            yield request
+
+    async def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
+        host = _destination(address, self._home, await self._auth.hosts(self._user_id))
+        bearer = Bearer(await self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
+        _put(request, address.copy_with(host=host), bearer)
+        return bearer
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Refuse: this one belongs to an ``AsyncUserAuth``."""
+        msg = "an httpx2.Client needs the http_auth of a UserAuth; this one was made for an AsyncUserAuth"
+        raise TypeError(msg)
+        yield request
+
+
+def _destination(address: httpx2.URL, home: str, hosts: tuple[str, str]) -> str:
+    return destination(scheme=address.scheme, host=address.raw_host, port=address.port, home=home, hosts=hosts)
+
+
+def _put(request: httpx2.Request, address: httpx2.URL, bearer: Bearer) -> None:
+    request.url = address
+    request.headers["Host"] = address.netloc.decode("ascii")
+    request.headers["Authorization"] = bearer.header
+
+
+def _can_be_sent_again(request: httpx2.Request) -> bool:
+    return isinstance(request.stream, httpx2.ByteStream)
+
+
+@overload
+def http_auth(auth: UserAuth, user_id: str) -> UserHTTPAuth: ...
+@overload
+def http_auth(auth: AsyncUserAuth, user_id: str) -> AsyncUserHTTPAuth: ...
+def http_auth(auth: UserAuth | AsyncUserAuth, user_id: str) -> UserHTTPAuth | AsyncUserHTTPAuth:
+    """Return an ``httpx2.Auth`` that signs every request with this user's current access token.
+
+    The one of a ``UserAuth`` works with ``httpx2.Client``, that of an ``AsyncUserAuth`` with ``httpx2.AsyncClient``.
+    A header ``Authorization`` of the caller's is replaced. When amoCRM answers 401, ``access_token`` is asked for
+    another token (one refresh, however many calls got a 401 at once). If there is one, the request is sent once
+    more, else the caller gets the 401. A body that is not in memory (an iterator, a file, multipart) is not sent
+    twice: the caller gets the 401, and the next call has the new token. The body of a 401 is read into memory.
+
+    Raises at the call, besides httpx2's own errors:
+        UntrustedHost: the address is not https on one of the user's own hosts; nothing was sent. After a redirect to
+            another host the request goes on without the token.
+        ReauthorizationRequired, TemporarilyUnavailable and others: as ``access_token``.
+
+    """
+    return UserHTTPAuth(auth, user_id) if isinstance(auth, UserAuth) else AsyncUserHTTPAuth(auth, user_id)
+
+
+@overload
+def client(auth: UserAuth, user_id: str, **options: Unpack[ClientOptions]) -> httpx2.Client: ...
+@overload
+def client(auth: AsyncUserAuth, user_id: str, **options: Unpack[AsyncClientOptions]) -> httpx2.AsyncClient: ...
+def client(auth: UserAuth | AsyncUserAuth, user_id: str, **options: Any) -> httpx2.Client | httpx2.AsyncClient:
+    """Return an httpx2 client that calls amoCRM as this user; relative addresses go to the user's account.
+
+    A ``UserAuth`` gives an ``httpx2.Client``, an ``AsyncUserAuth`` an ``httpx2.AsyncClient``. ``options`` are those of
+    the client, without ``auth`` and ``base_url``. It is the caller's to close. It signs as :func:`http_auth` says,
+    and follows the account when it moves to another host. One client serves one user.
+
+    Raises:
+        NotConnected: there is no account to talk to; an asynchronous client raises it at the first call.
+
+    """
+    if isinstance(auth, UserAuth):
+        home = auth.hosts(user_id)[0]
+        return httpx2.Client(auth=UserHTTPAuth(auth, user_id, home=home), base_url=f"https://{home}", **options)
+    return httpx2.AsyncClient(auth=AsyncUserHTTPAuth(auth, user_id), base_url=f"https://{HOME}", **options)
