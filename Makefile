@@ -1,0 +1,81 @@
+# make demo    see it work
+# make test    run the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.dev
+DEMO := $(VENV)/.demo
+WORKERS ?= 2
+# Every line must be covered where all services must be there; without a database some lines cannot be.
+COVERED := $(if $(filter 1,$(AMOCRM_TEST_REQUIRE_SERVICES)),100,0)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links
+
+.PHONY: help demo dev test test-all test-long services lint format types docs docs-serve bench package lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+$(DEMO): requirements/demo.txt requirements/build.txt requirements/uv.txt tools/venv.sh
+	@[ -e $(DEV) ] && touch $@ || sh tools/venv.sh $(VENV) demo $(PYTHON)
+
+$(DEV): requirements/dev.txt requirements/uv.txt tools/venv.sh pyproject.toml
+	@sh tools/venv.sh $(VENV) dev $(PYTHON)
+
+dev: $(DEV) ## make the virtual environment .venv for development
+
+demo: $(DEMO) ## try it: a backend and a fake amoCRM on this machine, nothing to set up
+	@$(BIN)/amocrm-userauth demo
+
+test: $(DEV) services ## run the tests, with coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=$(COVERED)
+
+test-all: services ## run the tests on every supported Python found here
+	@sh tools/test_all.sh
+
+test-long: $(DEV) services ## run also the tests that take minutes
+	AMOCRM_TEST_LONG=1 $(BIN)/pytest -q --durations=10
+
+services:
+	@sh tools/services.sh
+
+lint: $(DEV) types ## check style, layers, types, and that the generated code is up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/unasync.py --check
+	$(BIN)/lint-imports
+
+types: $(DEV)
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --verifytypes amocrm_userauth --ignoreexternal
+
+format: $(DEV) ## lay out the code and generate the sync half
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python tools/unasync.py
+
+docs: $(DEV) ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(DEV)
+	$(BIN)/mkdocs serve
+
+bench: $(DEV) services ## run the benchmarks
+	$(BIN)/python benchmarks/run.py
+
+package: $(DEV) ## build sdist and wheel, and try the wheel in an empty environment
+	@sh tools/package.sh $(BIN)
+
+lock: $(DEV) ## choose newest versions anew, with the hashes of their files
+	$(LOCK) --upgrade --all-extras --group dev pyproject.toml --output-file requirements/dev.txt
+	$(LOCK) --extra demo --constraint requirements/dev.txt pyproject.toml --output-file requirements/demo.txt
+	echo 'hatchling editables' | tr ' ' '\n' | $(LOCK) --constraint requirements/dev.txt - --output-file requirements/build.txt
+	echo uv | $(LOCK) --upgrade - --output-file requirements/uv.txt
+
+clean: ## remove what was built, but not the environments
+	rm -rf dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
