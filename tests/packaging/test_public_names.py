@@ -36,8 +36,8 @@ NAMES = {
         "token_table",
     ],
     "amocrm_userauth.crypto": ["FernetCipher"],
-    "amocrm_userauth.httpx": ["async_client", "async_http_auth", "client", "http_auth"],
-    "amocrm_userauth.httpx2": ["async_client", "async_http_auth", "client", "http_auth"],
+    "amocrm_userauth.httpx": ["client", "http_auth"],
+    "amocrm_userauth.httpx2": ["client", "http_auth"],
     "amocrm_userauth.fastapi": ["access_token", "amocrm_client", "amocrm_router", "install_error_handlers"],
     "amocrm_userauth.testing": [
         "AsyncStoreContract",
