@@ -38,7 +38,7 @@ WORDS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "StopAsyncIteration": "StopIteration",
-    "aiter": "iter",
+    "aiter_bytes": "iter_bytes",
     "anext": "next",
     "aclose": "close",
     "aclosing": "closing",

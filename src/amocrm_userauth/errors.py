@@ -72,7 +72,9 @@ class AmoCRMUserAuthError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
-def _rebuild(kind: type[AmoCRMUserAuthError], args: tuple[object, ...], state: dict[str, object]) -> AmoCRMUserAuthError:
+def _rebuild(
+    kind: type[AmoCRMUserAuthError], args: tuple[object, ...], state: dict[str, object]
+) -> AmoCRMUserAuthError:
     error = kind.__new__(kind, *args)
     Exception.__init__(error, *args)
     error.__dict__.update(state)

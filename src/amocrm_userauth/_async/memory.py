@@ -27,7 +27,7 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
         self._rows: dict[str, UserToken] = {}
         self._states: dict[str, StateRecord] = {}
 
-    async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:  # noqa: ARG002 - costs nothing
+    async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
         """Return the user's row, or ``None``."""
         return self._rows.get(self.canonical_user_id(user_id))
 
@@ -47,7 +47,7 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
             del self._rows[user_id]
             return True
 
-    async def take_lease(  # noqa: PLR0913 - one conditional write needs them all
+    async def take_lease(
         self, user_id: str, *, revision: str, holder: str, until: datetime, now: datetime, rejected: bool = False
     ) -> UserToken | None:
         """Give ``holder`` the lease on ``revision`` until ``until``, if nobody else has it; return the row."""
@@ -153,7 +153,7 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
         with self._lock:
             return [known for known in self._states.values() if known.code_hash == code_hash and known.expires_at > now]
 
-    async def claim(  # noqa: PLR0913 - one conditional write needs them all
+    async def claim(
         self,
         *,
         nonce_hash: str,

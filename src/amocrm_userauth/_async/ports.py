@@ -36,7 +36,7 @@ class AsyncTokenStore(Protocol):
         """Delete the user's row (only if it is at ``revision``, where given); say whether there was one."""
         ...
 
-    async def take_lease(  # noqa: PLR0913 - one conditional write needs them all
+    async def take_lease(
         self, user_id: str, *, revision: str, holder: str, until: datetime, now: datetime, rejected: bool = False
     ) -> UserToken | None:
         """Give ``holder`` the right to spend this revision's refresh token until ``until``, if nobody has it.
@@ -106,7 +106,7 @@ class AsyncStateStore(Protocol):
         """Return every unexpired record of this code."""
         ...
 
-    async def claim(  # noqa: PLR0913 - one conditional write needs them all
+    async def claim(
         self,
         *,
         nonce_hash: str,
@@ -125,5 +125,5 @@ class AsyncStateStore(Protocol):
         ...
 
     async def finish(self, *, nonce_hash: str, claimant: str, outcome: str) -> bool:
-        """End ``claimant``'s claim with ``outcome``; change nothing if it is not theirs. Says whether it was written."""
+        """End ``claimant``'s claim with ``outcome``; change nothing if it is not theirs. Says whether it was."""
         ...

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NoReturn, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -15,7 +16,7 @@ _AUTHORIZE = {"amocrm": "https://www.amocrm.ru/oauth", "kommo": "https://www.kom
 _MODES = (None, "popup", "post_message")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Integration:
     """The settings of one integration, as its page in amoCRM shows them.
 
@@ -40,25 +41,53 @@ class Integration:
     client_id: str
     client_secret: str = field(repr=False)
     redirect_uri: str
-    account_domain: str = ""
-    account_id: str = ""
-    brand: Literal["amocrm", "kommo"] = "amocrm"
-    authorize_url: str | None = None
-    mode: Literal["popup", "post_message"] | None = None
-    host_suffixes: tuple[str, ...] = DEFAULT_SUFFIXES
-    only_this_account: bool = False
-    one_user_per_login: bool = False
+    account_domain: str
+    account_id: str
+    brand: Literal["amocrm", "kommo"]
+    authorize_url: str | None
+    mode: Literal["popup", "post_message"] | None
+    host_suffixes: tuple[str, ...]
+    only_this_account: bool
+    one_user_per_login: bool
 
-    def __post_init__(self) -> None:
-        """Check what can be checked without amoCRM."""
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        redirect_uri: str,
+        *,
+        account_domain: str = "",
+        account_id: str = "",
+        brand: Literal["amocrm", "kommo"] = "amocrm",
+        authorize_url: str | None = None,
+        mode: Literal["popup", "post_message"] | None = None,
+        host_suffixes: tuple[str, ...] = DEFAULT_SUFFIXES,
+        only_this_account: bool = False,
+        one_user_per_login: bool = False,
+    ) -> None:
+        # by hand, so that no frame holds the secret as a local variable when a check fails
+        store = partial(object.__setattr__, self)
+        store("client_secret", client_secret)
+        del client_secret
+        store("client_id", client_id)
+        store("redirect_uri", redirect_uri)
+        store("account_id", str(account_id))
+        store("brand", brand)
+        store("authorize_url", authorize_url)
+        store("mode", mode)
+        store("host_suffixes", tuple(suffix.lower().lstrip(".") for suffix in host_suffixes))
+        store("only_this_account", only_this_account)
+        store("one_user_per_login", one_user_per_login)
+        store("account_domain", account_domain)
+        self._check()
+        store("account_domain", self._own_domain() if account_domain else "")
+
+    def _check(self) -> None:
         for name in ("client_id", "client_secret", "redirect_uri"):
-            _require_text(name, getattr(self, name))
+            if not _is_text(getattr(self, name)):
+                _refuse(name, "must be text without surrounding spaces")
         _require_url("redirect_uri", self.redirect_uri)
-        object.__setattr__(self, "account_id", str(self.account_id))
-        object.__setattr__(self, "host_suffixes", tuple(suffix.lower().lstrip(".") for suffix in self.host_suffixes))
         self._check_choices()
-        if self.account_domain:
-            object.__setattr__(self, "account_domain", self._own_domain())
 
     def _check_choices(self) -> None:
         if self.brand not in _AUTHORIZE:
@@ -84,19 +113,15 @@ class Integration:
 
         The last two may be absent. Raises ``ConfigurationError`` that names the variable otherwise.
         """
-        env = os.environ if environ is None else environ
         required = ("AMO_CLIENT_ID", "AMO_CLIENT_SECRET", "AMO_REDIRECT_URI")
+        env = _Settings(os.environ if environ is None else environ)
+        del environ
         for name in required:
-            if not env.get(name, "").strip():
+            if not env.read(name):
                 msg = f"set the environment variable {name} (see the integration's page in amoCRM)"
                 raise ConfigurationError(msg)
-        client_id, client_secret, redirect_uri = (env[name].strip() for name in required)
         return cls(
-            client_id,
-            client_secret,
-            redirect_uri,
-            account_domain=env.get("AMO_DOMAIN", "").strip(),
-            account_id=env.get("AMO_ACCOUNT_ID", "").strip(),
+            *map(env.read, required), account_domain=env.read("AMO_DOMAIN"), account_id=env.read("AMO_ACCOUNT_ID")
         )
 
     def url_for(self, state: str) -> str:
@@ -113,9 +138,20 @@ class Integration:
         return "www.amocrm.ru" if self.brand == "amocrm" else "www.kommo.com"
 
 
-def _require_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip() or value != value.strip():
-        _refuse(name, "must be text without surrounding spaces")
+class _Settings:
+    """The environment, not shown by a rendered traceback."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def read(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and value == value.strip()
 
 
 def _require_url(name: str, value: object) -> None:

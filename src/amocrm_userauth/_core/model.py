@@ -29,7 +29,7 @@ def check_user_id(user_id: object) -> str:
     """
     if not isinstance(user_id, str):
         msg = f"a user id is a non-empty str, not {type(user_id).__name__}; convert it with str(...)"
-        raise ValueError(msg)  # noqa: TRY004 - one error for every unusable id, as the design promises
+        raise ValueError(msg)  # noqa: TRY004 - one error for every unusable id
     if not 1 <= len(user_id) <= _MAX_USER_ID or "\0" in user_id:
         msg = "a user id has 1 to 255 characters and no NUL"
         raise ValueError(msg)
@@ -62,13 +62,13 @@ class TokenPair:
         "token_type",
     )
 
-    def __init__(  # noqa: PLR0913 - the fields of the pair
+    def __init__(
         self,
         *,
         access_token: str | Callable[[], str],
         refresh_token: str | Callable[[], str],
         expires_at: datetime,
-        token_type: str = "Bearer",
+        token_type: str = "Bearer",  # noqa: S107 - not a password
         account_id: str = "",
         amocrm_user_id: str = "",
         domain: str = "",

@@ -1,0 +1,159 @@
+"""The part that knows the HTTP library: httpx or httpx2, whichever client was passed in."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+
+from amocrm_userauth._core.answers import Reply
+from amocrm_userauth._pairs import AsyncDeadline, AsyncTime
+
+if TYPE_CHECKING:
+    import httpx2
+
+    AsyncHTTPClient = httpx.AsyncClient | httpx2.AsyncClient
+
+__all__ = ["AsyncHTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
+
+_USER_AGENT = "amocrm_userauth"
+_MAX_BODY = 1_048_576
+# the errors of httpx and of httpx2 that say that no connection was made
+_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+
+
+class NotSentError(Exception):
+    """No connection was made: nothing was spent. The message names the kind of failure."""
+
+
+class UnknownOutcomeError(Exception):
+    """The request may have arrived, and no whole answer came back. The message names the kind of failure."""
+
+
+class _Socket(Protocol):
+    def shutdown(self, how: int, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A request to amoCRM; headers and body may hold secrets and are not in the ``repr``."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    fields: dict[str, str] | None = field(default=None, repr=False)
+
+
+class AsyncHTTP:
+    """Sends one request and reads its whole answer, or says whether it can have arrived."""
+
+    def __init__(self, client: "AsyncHTTPClient | None", time: AsyncTime) -> None:
+        self._client = client
+        self._own: httpx.AsyncClient | None = None
+        self._time = time
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a client of our own to close."""
+        return self._own is not None
+
+    async def send(self, outgoing: Outgoing, *, deadline: float) -> Reply:
+        """Return the answer, by ``deadline`` on the holder's clock. Redirects are not followed, nothing is retried.
+
+        Raises:
+            NotSentError: nothing went out.
+            UnknownOutcomeError: it may have gone out.
+
+        """
+        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline)
+        seconds = deadline - self._time.monotonic()
+        if seconds <= 0:
+            raise NotSentError("out of time")
+        try:
+            return await AsyncDeadline().run(seconds, trip.go, trip.cut)
+        except NotSentError:
+            raise
+        except TimeoutError:
+            failure = trip.failure("timeout")
+        except Exception as error:  # noqa: BLE001 - a transport may raise anything
+            failure = trip.failure(type(error).__name__)
+        # outside the except block, so that no error of the library is chained: its frames hold the request
+        raise failure
+
+    def _pick(self) -> "AsyncHTTPClient":
+        if self._client is not None:
+            return self._client
+        if self._own is None:
+            # a connection kept open may be closed by the server just as a token is sent on it
+            self._own = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
+        return self._own
+
+    async def aclose(self) -> None:
+        """Close the client if it is our own; a passed one stays the caller's."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.aclose()
+
+
+class _AsyncTrip:
+    """One request on its way. It watches the client's trace, where there is one, for the moment of sending."""
+
+    def __init__(self, client: "AsyncHTTPClient", outgoing: Outgoing, time: AsyncTime, deadline: float) -> None:
+        self._client = client
+        self._outgoing = outgoing
+        self._time = time
+        self._deadline = deadline
+        self._traced = False
+        self._sent = False
+        self._socket: _Socket | None = None
+
+    async def go(self) -> Reply:
+        """Send the request and read the answer to its end."""
+        request = self._client.build_request(
+            self._outgoing.method,
+            self._outgoing.url,
+            headers={"User-Agent": _USER_AGENT, "Accept": "application/json"} | self._outgoing.headers,
+            content=None if self._outgoing.fields is None else json.dumps(self._outgoing.fields).encode(),
+            timeout=max(self._deadline - self._time.monotonic(), 0.001),
+            extensions={"trace": self._trace},
+        )
+        if self._outgoing.fields is not None:
+            request.headers["Content-Type"] = "application/json"
+        return await self._exchange(request)
+
+    async def _exchange(self, request: "httpx.Request | httpx2.Request") -> Reply:
+        response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)  # type: ignore[arg-type]
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_BODY:
+                    break
+        finally:
+            await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, headers, body)
+
+    async def _trace(self, name: str, info: "dict[str, object]") -> None:
+        self._traced = True
+        if name.endswith("send_request_headers.started"):
+            if self._time.monotonic() >= self._deadline:
+                raise NotSentError("out of time")
+            self._sent = True
+        elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
+            extra = getattr(info.get("return_value"), "get_extra_info", None)
+            self._socket = None if extra is None else extra("socket")
+
+    def cut(self) -> None:
+        """Free a thread that is stuck in a read; best effort, as a reused connection does not show its socket."""
+        socket = self._socket
+        if socket is not None:
+            with suppress(OSError):
+                socket.shutdown(2)
+
+    def failure(self, kind: str) -> NotSentError | UnknownOutcomeError:
+        """Return what a failure of this ``kind`` means for the request."""
+        if kind in _NOT_SENT or (self._traced and not self._sent):
+            return NotSentError(kind)
+        return UnknownOutcomeError(kind)

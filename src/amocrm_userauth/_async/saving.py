@@ -1,0 +1,159 @@
+"""A pair in hand is not dropped: it is saved, again and again, and kept in this process until it is."""
+
+import logging
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from amocrm_userauth._async.ports import AsyncStateStore, AsyncTokenStore
+from amocrm_userauth._core.events import Event, Recovered, SaveFailed
+from amocrm_userauth._core.model import UserToken
+from amocrm_userauth._pairs import AsyncFlights, AsyncTime
+from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, NotConnected, TokenNotSaved
+
+__all__ = ["AsyncSaver", "AsyncScope", "AsyncStore", "Outcome", "Unsaved"]
+
+T = TypeVar("T")
+Outcome = UserToken | AmoCRMUserAuthError | None
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+_log = logging.getLogger("amocrm_userauth")
+
+
+class AsyncStore(AsyncTokenStore, AsyncStateStore, Protocol):
+    """What the service is given as ``store``: both protocols in one object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsaved:
+    """A pair that is not known to be stored. ``over``: the revision that it replaces, ``None`` for a new connection.
+
+    Callers may be served from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
+    """
+
+    token: UserToken
+    over: str | None
+    keep_previous: bool = False
+    serve_until: float
+
+
+@dataclass(slots=True)
+class AsyncScope:
+    """What service objects on the same store share in this process."""
+
+    flights: AsyncFlights[Outcome] = field(default_factory=AsyncFlights[Outcome])
+    unsaved: dict[str, Unsaved] = field(default_factory=dict[str, Unsaved])
+    saving: set[str] = field(default_factory=set[str])
+
+    @staticmethod
+    def of(store: AsyncStore) -> "AsyncScope":
+        """Return the scope of ``store``'s data; one of its own for an object that cannot be held weakly."""
+        owner, name = store.shared_scope()
+        try:
+            scopes = _scopes.setdefault(owner, {})
+        except TypeError:
+            return AsyncScope()
+        return scopes.setdefault(name, AsyncScope())
+
+
+_scopes: "weakref.WeakKeyDictionary[object, dict[str, AsyncScope]]" = weakref.WeakKeyDictionary()
+
+
+class AsyncSaver:
+    """Writes fresh pairs. ``tell`` is called with events."""
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        scope: AsyncScope,
+        *,
+        budget: float,
+        time: AsyncTime,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._budget = budget
+        self._time = time
+        self._tell = tell
+
+    async def save(self, unsaved: Unsaved) -> UserToken | None:
+        """Write the pair, however often that takes within the budget; return the row as it is afterwards.
+
+        Raises:
+            TokenNotSaved: it is kept in this process, and :meth:`rescue` tries again.
+            NotConnected: the user disconnected meanwhile.
+            ConfigurationError: the database does not know the user.
+
+        """
+        user_id = unsaved.token.user_id
+        self._scope.unsaved[user_id] = unsaved
+        self._scope.saving.add(user_id)
+        try:
+            return await self._persist(unsaved)
+        finally:
+            self._scope.saving.discard(user_id)
+
+    async def _persist(self, unsaved: Unsaved) -> UserToken | None:
+        user_id = unsaved.token.user_id
+        give_up = self._time.monotonic() + self._budget
+        row = await self._attempt(unsaved)
+        if not isinstance(row, TokenNotSaved):
+            self._saved(unsaved, recovered=False)
+            return row
+        _log.error("a fresh token pair could not be saved yet", extra={"user_id": user_id})
+        self._tell(SaveFailed(user_id))
+        pause = _FIRST_PAUSE
+        while self._time.monotonic() + pause <= give_up:
+            await self._time.sleep_jittered(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            if self._scope.unsaved.get(user_id) is not unsaved:
+                raise NotConnected(user_id=user_id)
+            row = await self._attempt_again(unsaved)
+            if not isinstance(row, TokenNotSaved):
+                self._saved(unsaved, recovered=True)
+                return row
+        raise TokenNotSaved(user_id=user_id)
+
+    async def rescue(self, unsaved: Unsaved) -> UserToken | None:
+        """Try once more to write a pair whose save has failed; raises as :meth:`save` does."""
+        row = await self._attempt_again(unsaved)
+        if isinstance(row, TokenNotSaved):
+            raise row
+        self._saved(unsaved, recovered=True)
+        return row
+
+    def _saved(self, unsaved: Unsaved, *, recovered: bool) -> None:
+        user_id = unsaved.token.user_id
+        if self._scope.unsaved.get(user_id) is unsaved:
+            del self._scope.unsaved[user_id]
+        if recovered:
+            self._tell(Recovered(user_id))
+
+    async def _attempt_again(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:
+        token = unsaved.token
+        if unsaved.over is None:
+            # the first try may have been stored although it failed, and its pair refreshed since: no second put then
+            try:
+                row = await self._store.get(token.user_id, with_tokens=False)
+            except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
+                return TokenNotSaved(user_id=token.user_id)
+            if row is not None and row.code_hash == token.code_hash:
+                return row
+        return await self._attempt(unsaved)
+
+    async def _attempt(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:
+        token = unsaved.token
+        try:
+            if unsaved.over is not None:
+                return await self._store.commit(token, over=unsaved.over, keep_previous=unsaved.keep_previous)
+            await self._store.put(token)
+        except ConfigurationError:
+            if unsaved.over is None:
+                self._scope.unsaved.pop(token.user_id, None)
+                raise
+        except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
+            _log.debug("saving a pair failed", extra={"user_id": token.user_id})
+        else:
+            return token
+        return TokenNotSaved(user_id=token.user_id)

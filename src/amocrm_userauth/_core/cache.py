@@ -1,0 +1,47 @@
+"""Recently read tokens, so that a call need not ask the store: a bounded staleness for speed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from amocrm_userauth._core.model import UserToken
+
+__all__ = ["Cached", "TokenCache"]
+
+_MAX_USERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A row and until when it may be served without another look."""
+
+    row: UserToken
+    good_until: datetime
+
+
+class TokenCache:
+    """Rows by canonical user id. With a ttl of 0 it stays empty."""
+
+    __slots__ = ("_clock", "_rows", "_ttl")
+
+    def __init__(self, ttl: float, clock: Callable[[], datetime]) -> None:
+        self._ttl = timedelta(seconds=ttl)
+        self._clock = clock
+        self._rows: dict[str, Cached] = {}
+
+    def find(self, user_id: str) -> Cached | None:
+        """Return what may still be served."""
+        cached = self._rows.get(user_id)
+        return cached if cached is not None and self._clock() < cached.good_until else None
+
+    def keep(self, row: UserToken, due: datetime) -> None:
+        """Serve ``row`` for the ttl, but not past ``due``."""
+        if not self._ttl:
+            return
+        if len(self._rows) >= _MAX_USERS and row.user_id not in self._rows:
+            self._rows.clear()
+        self._rows[row.user_id] = Cached(row, min(self._clock() + self._ttl, due))
+
+    def drop(self, user_id: str) -> None:
+        """Forget the user."""
+        self._rows.pop(user_id, None)
