@@ -1,4 +1,6 @@
-"""Run the README's quickstart as it stands, against a fake amoCRM on this machine: run_readme.py README.md
+"""Run the quickstart of a README as it stands, against a fake amoCRM on this machine.
+
+    python tools/run_readme.py README.md
 
 The code is not changed. Only the address of amoCRM is: the service and the endpoints' client get an HTTP client that
 ends at the fake.
@@ -19,8 +21,11 @@ import httpx
 
 import amocrm_userauth
 import amocrm_userauth.fastapi
+from amocrm_userauth import AsyncUserAuth, Integration
 from amocrm_userauth.crypto import FernetCipher
+from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore
 from amocrm_userauth.testing import FakeAmoCRM
+from amocrm_userauth.testing.fake import async_http_transport
 
 SECTION = re.compile(r"\[start:quickstart\] -->\n```python\n(.*?)```", re.DOTALL)
 
@@ -71,26 +76,22 @@ async def run(readme: Path, fake: FakeAmoCRM, folder: Path) -> None:
         "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'tokens.db'}",
         "TOKEN_KEY": FernetCipher.generate_key(),
     }
-    async with fake.async_http_client() as http, fake.async_http_transport() as transport:
-        service = functools.partial(amocrm_userauth.AsyncUserAuth, http=http)
-        service = type("AsyncUserAuth", (amocrm_userauth.AsyncUserAuth,), {"__init__": _with_http(http)})
+    async with fake.async_http_client() as http, async_http_transport(fake.url) as transport:
+
+        class Service(AsyncUserAuth):
+            def __init__(self, integration: Integration, store: AsyncSQLAlchemyTokenStore) -> None:
+                super().__init__(integration, store, http=http)
+
         client = functools.partial(amocrm_userauth.fastapi.amocrm_client, transport=transport)
         with (
             patch.dict(os.environ, settings),
-            patch.object(amocrm_userauth, "AsyncUserAuth", service),
+            patch.object(amocrm_userauth, "AsyncUserAuth", Service),
             patch.object(amocrm_userauth.fastapi, "amocrm_client", client),
             patch.dict(sys.modules, {"app": ModuleType("app")}),
         ):
             namespace = vars(sys.modules["app"])
             exec(compile(quickstart(readme), str(readme), "exec"), namespace)  # noqa: S102 - that is the point
             await connect_and_call(namespace["app"], fake)
-
-
-def _with_http(http: httpx.AsyncClient) -> Any:
-    def init(self: Any, *arguments: Any, **options: Any) -> None:
-        amocrm_userauth.AsyncUserAuth.__mro__[1].__init__(self, *arguments, http=http, **options)  # type: ignore[misc]
-
-    return init
 
 
 def main() -> None:
