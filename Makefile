@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DEV := $(VENV)/.dev
 DEMO := $(VENV)/.demo
 WORKERS ?= 2
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Every line must be covered where all services must be there; without a database some lines cannot be.
 COVERED := $(if $(filter 1,$(AMOCRM_TEST_REQUIRE_SERVICES)),100,0)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -43,16 +44,16 @@ test-long: $(DEV) services ## run also the tests that take minutes
 services:
 	@sh tools/services.sh
 
-lint: $(DEV) types ## check style, layers, types, and that the generated code is up to date
+lint: $(DEV) ## check style, layers, and that the generated code is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/lint-imports
 
-types: $(DEV)
+types: $(DEV) ## check types
 	$(BIN)/mypy
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --verifytypes amocrm_userauth --ignoreexternal
+	$(BIN)/pyright
+	$(BIN)/pyright --verifytypes amocrm_userauth --ignoreexternal
 
 format: $(DEV) ## lay out the code and generate the sync half
 	$(BIN)/ruff check --fix .
@@ -60,10 +61,10 @@ format: $(DEV) ## lay out the code and generate the sync half
 	$(BIN)/python tools/unasync.py
 
 docs: $(DEV) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(DEV)
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 bench: $(DEV) services ## run the benchmarks
 	$(BIN)/python benchmarks/run.py
