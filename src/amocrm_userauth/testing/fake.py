@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, Self, overload
 
+from amocrm_userauth._core.hosts import DEFAULT_SUFFIXES
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth.testing._fake import clients
 from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
@@ -105,6 +106,7 @@ class FakeAmoCRM(Handle):
         self._process = process
         self._clock = clock
         self._stop: Callable[[], None] | None = None
+        self._attached = False
         self._settings = Settings(
             rotation=rotation,
             lenient_until=lenient_until,
@@ -131,6 +133,7 @@ class FakeAmoCRM(Handle):
         """
         attached = cls()
         attached._backend = Remote(control_url)
+        attached._attached = True
         return attached
 
     def start(self) -> Self:
@@ -155,7 +158,7 @@ class FakeAmoCRM(Handle):
 
     def __enter__(self) -> Self:
         """Start serving, unless this is a handle on a fake that runs elsewhere."""
-        return self if hasattr(self, "_backend") and self._stop is None else self.start()
+        return self if self._attached or self._stop is not None else self.start()
 
     def __exit__(self, *exc_info: object) -> None:
         """Stop serving."""
@@ -177,21 +180,36 @@ class FakeAmoCRM(Handle):
         client_id: str = _CLIENT_ID,
         client_secret: str = _CLIENT_SECRET,
         redirect_uri: str = _REDIRECT_URI,
+        account_domain: str = "",
+        account_id: str = "",
         brand: Literal["amocrm", "kommo"] = "amocrm",
-        **overrides: Any,
+        authorize_url: str | None = None,
+        mode: Literal["popup", "post_message"] | None = None,
+        host_suffixes: tuple[str, ...] = DEFAULT_SUFFIXES,
+        only_this_account: bool = False,
+        one_user_per_login: bool = False,
     ) -> Integration:
         """Register an integration at the fake and return its settings; the consent page is the fake's.
 
-        A second call with the same ``client_id`` replaces the first, as regenerating the secret does. To present
-        something wrong, change the returned value with ``dataclasses.replace``: amoCRM knows nothing of that.
+        The arguments are those of :class:`amocrm_userauth.Integration`. A second call with the same ``client_id``
+        replaces the first, as regenerating the secret does. To present something wrong, change the returned value
+        with ``dataclasses.replace``: amoCRM knows nothing of that.
         """
-        suffix = "amocrm.ru" if brand == "amocrm" else "kommo.com"
         made = Integration(
-            client_id, client_secret, redirect_uri, brand=brand, **{"authorize_url": f"{self.url}/oauth", **overrides}
+            client_id,
+            client_secret,
+            redirect_uri,
+            account_domain=account_domain,
+            account_id=account_id,
+            brand=brand,
+            authorize_url=authorize_url or f"{self.url}/oauth",
+            mode=mode,
+            host_suffixes=host_suffixes,
+            only_this_account=only_this_account,
+            one_user_per_login=one_user_per_login,
         )
-        self._run(
-            "register", client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri, suffix=suffix
-        )
+        known = {"client_id": client_id, "client_secret": client_secret, "redirect_uri": redirect_uri}
+        self._run("register", **known, suffix="amocrm.ru" if brand == "amocrm" else "kommo.com")
         return made
 
     def authorize(

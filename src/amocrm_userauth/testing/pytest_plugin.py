@@ -3,12 +3,13 @@
 ``@pytest.mark.fake_amocrm(rotation="lenient")`` passes arguments to :class:`~amocrm_userauth.testing.FakeAmoCRM`.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from amocrm_userauth.testing.fake import FakeAmoCRM
 
 __all__ = ["fake_amocrm", "pytest_configure"]
@@ -24,6 +25,8 @@ def fake_amocrm(request: pytest.FixtureRequest) -> "Iterator[FakeAmoCRM]":
     """Give a fake amoCRM of this test's own; it is stopped afterwards."""
     from amocrm_userauth.testing.fake import FakeAmoCRM  # noqa: PLC0415 - only where a test asks for it
 
-    marker = request.node.get_closest_marker("fake_amocrm")
-    with FakeAmoCRM(**(marker.kwargs if marker else {})) as fake:
+    node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]
+    marker = node.get_closest_marker("fake_amocrm")
+    options = cast("dict[str, Any]", marker.kwargs) if marker else {}
+    with FakeAmoCRM(**options) as fake:
         yield fake

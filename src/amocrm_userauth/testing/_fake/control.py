@@ -19,8 +19,15 @@ _TIMEOUT = 30
 class Backend(Protocol):
     """Where the verbs of a fake are run."""
 
-    url: str
-    control_url: str
+    @property
+    def url(self) -> str:
+        """The address of the fake."""
+        ...
+
+    @property
+    def control_url(self) -> str:
+        """The address of its control port."""
+        ...
 
     def run(self, verb: str, arguments: dict[str, Any]) -> Any:
         """Run one verb and return its result."""

@@ -1,7 +1,6 @@
 """The verbs and books of a fake as methods, wherever the fake runs."""
 
 import asyncio
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,7 +67,7 @@ class Hold:
         self._backend = backend
         self._number = number
         local = backend.verbs.held(number).arrived if isinstance(backend, Local) else None
-        self.arrived: threading.Event | _Event = local or _RemoteEvent(backend, number)
+        self.arrived: _Event = local or _RemoteEvent(backend, number)
 
     def wait_arrived(self, timeout: float = _PATIENCE) -> None:
         """Wait until the request is there. Raises ``TimeoutError`` after ``timeout`` seconds."""
@@ -85,6 +84,26 @@ class Hold:
         self._backend.run("release", {"number": self._number, "drop": drop})
 
 
+class NotStarted:
+    """The backend of a fake that does not run yet."""
+
+    @property
+    def url(self) -> str:
+        """Say what is missing."""
+        return str(self.run("", {}))
+
+    @property
+    def control_url(self) -> str:
+        """Say what is missing."""
+        return str(self.run("", {}))
+
+    def run(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Say what is missing."""
+        del verb, arguments
+        msg = "this fake amoCRM is not running; use it in a with block, or call start()"
+        raise RuntimeError(msg)
+
+
 class Handle:
     """What can be done to a fake amoCRM, and what it has seen. Safe to call from any thread.
 
@@ -94,7 +113,7 @@ class Handle:
     order they were arranged. ``at="before"`` is before amoCRM did its work, ``"after"`` is before it answers.
     """
 
-    _backend: Backend
+    _backend: Backend = NotStarted()
 
     def _run(self, verb: str, **arguments: Any) -> Any:
         return self._backend.run(verb, arguments)
@@ -157,7 +176,8 @@ class Handle:
                 for 403, 502, 503 and 504), ``plain`` (text), ``empty``, ``silence`` (the connection ends without an
                 answer). With these, amoCRM does no work. ``truncated`` (a complete answer with half its JSON) and
                 ``cut`` (the connection ends in the middle of the answer) come after the work was done.
-            body: this very body instead, with ``content_type``.
+            body: this very body instead.
+            content_type: the type of ``body``.
             retry_after: the seconds in the body of a 429.
             headers: more headers of the answer, such as ``(("retry-after", "5"),)``.
             times: how many requests fail.
@@ -239,4 +259,4 @@ class Handle:
 
 
 def _issued(seen: dict[str, Any]) -> IssuedPair:
-    return IssuedPair(**{**seen, "expires_at": datetime.fromtimestamp(seen["expires_at"], UTC)})
+    return IssuedPair(expires_at=datetime.fromtimestamp(seen.pop("expires_at"), UTC), **seen)

@@ -7,7 +7,10 @@ from urllib.parse import urlencode
 __all__ = ["Ask", "Reply", "api_problem", "canned", "json_reply", "oauth_problem", "redirect", "url_with"]
 
 _OAUTH_TYPE = "https://developers.amocrm.ru/v3/errors/OAuthProblemJson"
-_NGINX = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+_NGINX = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
+    "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
 _REASONS = {
     403: "403 Forbidden",
     404: "404 Not Found",

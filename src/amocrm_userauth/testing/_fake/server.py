@@ -140,6 +140,6 @@ def _nothing() -> None:
 def _bound(port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setblocking(False)
+    made.setblocking(False)  # noqa: FBT003 - has no other form
     made.bind(("127.0.0.1", port))
     return made

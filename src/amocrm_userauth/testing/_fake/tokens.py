@@ -31,7 +31,7 @@ def opaque() -> str:
 def access_token(settings: "Settings", client_id: str, account: "Account", person: "Person", issued: int) -> str:
     """Return something like an access token: a JWT with amoCRM's claims and a signature that nobody can check."""
     jti = secrets.token_hex(40)
-    claims = {
+    claims: dict[str, object] = {
         "aud": client_id,
         "jti": jti,
         "iat": issued,

@@ -44,6 +44,7 @@ class Verbs:
     def register(self, client_id: str, client_secret: str, redirect_uri: str, suffix: str) -> None:
         self._world.clients.pop(client_id, None)
         self._world.clients[client_id] = Client(client_id, client_secret, redirect_uri, suffix)
+        self._world.account("example", suffix)
 
     def is_registered(self) -> bool:
         return bool(self._world.clients)
@@ -96,6 +97,9 @@ class Verbs:
 
     def rename_account(self, user: str, subdomain: str) -> str:
         account = self._world.person(user).account
+        if self._world.account_at(f"{subdomain.lower()}.{account.suffix}") not in {None, account}:
+            msg = f"the subdomain {subdomain!r} is taken"
+            raise ValueError(msg)
         account.subdomain = subdomain.lower()
         return account.host
 

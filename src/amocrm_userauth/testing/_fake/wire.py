@@ -27,12 +27,12 @@ class Wire:
             self._http.start_next_cycle()
         try:
             request = await self._event()
+            if not isinstance(request, h11.Request):
+                return None
             body = bytearray()
             while isinstance(event := await self._event(), h11.Data):
                 body += event.data
         except (h11.RemoteProtocolError, OSError):
-            return None
-        if not isinstance(request, h11.Request) or not isinstance(event, h11.EndOfMessage):
             return None
         return _ask(request, bytes(body))
 

@@ -1,0 +1,104 @@
+"""What the fake writes down, and what it can tell about its tokens."""
+
+from datetime import UTC, datetime, timedelta
+
+from amocrm_userauth.testing import FakeAmoCRM, fingerprint
+from tests.fake.kit import Caller, caller
+
+
+class Stored:
+    """A pair as a store has it."""
+
+    def __init__(self, pair: dict[str, str]) -> None:
+        self.access_token = pair["access_token"]
+        self.refresh_token = pair["refresh_token"]
+
+
+def test_token_calls_are_counted_by_user_and_grant_type():
+    """Refused ones too; what amoCRM never issued is nobody's."""
+    with caller() as amo:
+        token = amo.connect()["refresh_token"]
+        amo.connect("boris")
+        amo.refresh(token)
+        amo.refresh(token)
+        amo.refresh("junk")
+        assert amo.fake.token_calls() == 5
+        assert amo.fake.token_calls("anna") == 3
+        assert amo.fake.token_calls("anna", "refresh_token") == 2
+        assert amo.fake.token_calls("anna", grant_type="authorization_code") == 1
+        assert amo.fake.token_calls("") == 1
+
+
+def test_every_presentation_is_on_record():
+    """Which token, what came of it, and whether the answer went out."""
+    with caller() as amo:
+        token = amo.connect()["refresh_token"]
+        amo.refresh(token)
+        amo.refresh(token)
+        taken, refused = amo.fake.presentations("anna", "refresh_token")
+        assert taken.fingerprint == refused.fingerprint == fingerprint(token)
+        assert (taken.outcome, taken.status, taken.answered, taken.hint) == ("issued", 200, True, "")
+        assert (refused.outcome, refused.status, refused.hint) == ("refused", 401, "Token has been revoked")
+        assert taken.at <= refused.at
+
+
+def test_requests_are_logged_without_secrets():
+    """Method, path, host, status and user; no query, header or body."""
+    with caller() as amo:
+        pair = amo.connect()
+        amo.account(pair["access_token"])
+        amo.http.get(amo.integration.url_for("secret-state"))
+        exchange, account, consent = amo.fake.requests
+        assert (exchange.method, exchange.path, exchange.user) == ("POST", "/oauth2/access_token", "anna")
+        assert (account.host, account.status, account.user) == ("example.amocrm.ru", 200, "anna")
+        assert (consent.path, consent.user) == ("/oauth", "")
+        shown = repr(amo.fake.requests) + repr(amo.fake.presentations()) + repr(amo.fake.pairs("anna"))
+        for secret in (*pair.values(), "secret-state", amo.integration.client_secret):
+            assert str(secret) not in shown or secret in {86400, "Bearer", pair["server_time"]}
+
+
+def test_which_pair_is_alive():
+    """By token or whole pair, and only for its own user."""
+    with caller() as amo:
+        old = amo.connect()
+        new = amo.refresh(old["refresh_token"]).json()
+        fake = amo.fake
+        assert fake.is_alive(Stored(new), "anna")
+        assert fake.is_alive(new["refresh_token"], "anna")
+        assert not fake.is_alive(new["refresh_token"], "boris")
+        assert not fake.is_alive(Stored(old), "anna")
+        assert not fake.is_alive(Stored({**new, "access_token": old["access_token"]}), "anna")
+        assert not fake.accepts("junk")
+        assert fake.alive_pair("anna").access_token == new["access_token"]
+        assert [pair.state for pair in fake.pairs("anna")] == ["spent", "alive"]
+        assert fake.accepts_access(new["access_token"])
+        fake.revoke("anna")
+        assert fake.alive_pair("anna") is None
+        assert not fake.accepts_access(new["access_token"])
+        assert fake.alive_pair("nobody") is None
+
+
+def test_the_clock_can_be_given_and_moved():
+    """The fake's time is the given one and what it was advanced by."""
+    noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    with caller(clock=lambda: noon) as amo:
+        assert amo.fake.now() == noon
+        amo.fake.advance(60)
+        assert amo.fake.now() == noon + timedelta(minutes=1)
+        assert amo.connect()["server_time"] == int(noon.timestamp()) + 60
+        assert amo.fake.alive_pair("anna").expires_at == noon + timedelta(days=1, minutes=1)
+
+
+def test_books_can_be_read_after_the_end():
+    """The state is still there when the server is not."""
+    with caller() as amo:
+        amo.connect()
+    assert amo.fake.token_calls("anna") == 1
+
+
+def test_an_integration_is_registered_when_nobody_did():
+    """``authorize`` needs no preparation, and without arguments it is anna's."""
+    with FakeAmoCRM() as fake, fake.http_client() as http:
+        code = fake.authorize()
+        assert Caller(fake, http).exchange(code).status_code == 200
+        assert fake.token_calls("anna") == 1
