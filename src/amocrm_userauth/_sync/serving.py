@@ -136,8 +136,10 @@ class Server:
             return row.revision != wish.force
         if row.pair.expires_at <= now:
             return False
-        rejected = wish.rejected is not None and row.pair.access_token == wish.rejected.reveal()
-        return not rejected or not may_answer_rejection(row, now)
+        if wish.rejected is None or row.pair.access_token != wish.rejected.reveal():
+            return True
+        refreshing = row.lease_until is not None and row.lease_until > now
+        return not refreshing and not may_answer_rejection(row, now)
 
     def _check_cool_down(self, row: UserToken, now: datetime) -> None:
         if row.retry_at is None or row.retry_at <= now:
