@@ -75,8 +75,9 @@ class UserHTTPAuth(httpx2.Auth):
             yield request
 
     def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
-        host = _destination(address, self._home, self._auth.hosts(self._user_id))
         bearer = Bearer(self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
+        # Asked second: the refresh may just have found that the account has moved.
+        host = _destination(address, self._home, self._auth.hosts(self._user_id))
         _put(request, address.copy_with(host=host), bearer)
         return bearer
 
@@ -109,8 +110,9 @@ class AsyncUserHTTPAuth(httpx2.Auth):
             yield request
 
     async def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
-        host = _destination(address, self._home, await self._auth.hosts(self._user_id))
         bearer = Bearer(await self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
+        # Asked second: the refresh may just have found that the account has moved.
+        host = _destination(address, self._home, await self._auth.hosts(self._user_id))
         _put(request, address.copy_with(host=host), bearer)
         return bearer
 

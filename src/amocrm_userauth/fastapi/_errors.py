@@ -68,7 +68,8 @@ def of_library(error: AmoCRMUserAuthError) -> Response:
 
 def of_http(error: HTTPException) -> Response:
     """Return the answer to an ``HTTPException`` with its status and headers, also the application's own."""
-    message = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
+    detail: object = error.detail  # FastAPI's subclass takes anything
+    message = detail if isinstance(detail, str) else HTTPStatus(error.status_code).phrase
     return envelope(error.status_code, _CODES.get(error.status_code, "http_error"), message, error.headers)
 
 
