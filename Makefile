@@ -50,6 +50,8 @@ lint: $(DEV) ## check style, layers, and that the generated code is up to date
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/lint-imports
 
+# pyright finds the package through the python on the path
+types: export PATH := $(CURDIR)/$(BIN):$(PATH)
 types: $(DEV) ## check types
 	$(BIN)/mypy
 	$(BIN)/pyright

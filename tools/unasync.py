@@ -73,7 +73,7 @@ class Converter:
 
     words: Mapping[str, str] = field(default_factory=lambda: WORDS)
     dotted: Mapping[str, str] = field(default_factory=lambda: DOTTED)
-    used: Counter[str] = field(default_factory=Counter)
+    used: Counter[str] = field(default_factory=Counter[str])
 
     def convert(self, source: str) -> str:
         """Return the sync twin of ``source``, not laid out yet. Raises ``SyntaxError`` if it is not Python."""
@@ -82,7 +82,8 @@ class Converter:
         for line in lines:
             starts.append(starts[-1] + len(line))
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-        out, done = [], 0
+        out: list[str] = []
+        done = 0
         for start, end, new in self._edits(tokens, starts):
             out += [source[done:start], new]
             done = end
