@@ -27,7 +27,7 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
         self._rows: dict[str, UserToken] = {}
         self._states: dict[str, StateRecord] = {}
 
-    async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
+    async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:  # noqa: ARG002 - costs nothing
         """Return the user's row, or ``None``."""
         return self._rows.get(self.canonical_user_id(user_id))
 

@@ -28,7 +28,7 @@ class MemoryTokenStore(TokenStore, StateStore):
         self._rows: dict[str, UserToken] = {}
         self._states: dict[str, StateRecord] = {}
 
-    def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
+    def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:  # noqa: ARG002 - costs nothing
         """Return the user's row, or ``None``."""
         return self._rows.get(self.canonical_user_id(user_id))
 

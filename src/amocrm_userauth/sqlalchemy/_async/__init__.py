@@ -1,0 +1,1 @@
+"""The SQLAlchemy store, by hand."""
