@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from amocrm_userauth._async.connecting import AsyncConnector, Attempt
 from amocrm_userauth._async.endpoint import AsyncEndpoint
@@ -31,7 +31,7 @@ from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._core.state import StateManager, utc_now
 from amocrm_userauth._pairs import AsyncFlights, AsyncTime
-from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected
+from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
 
 if TYPE_CHECKING:
     from amocrm_userauth._async.http import AsyncHTTPClient
@@ -75,6 +75,9 @@ class AsyncUserAuth:
 
     """
 
+    # the holder's own clock and its pauses; tests of timing put another in its place
+    _make_time: ClassVar[type[AsyncTime]] = AsyncTime
+
     def __init__(
         self,
         integration: Integration,
@@ -113,7 +116,7 @@ class AsyncUserAuth:
         self._wire(cast("AsyncStore", store), http)
 
     def _wire(self, store: AsyncStore, http: "AsyncHTTPClient | None") -> None:
-        settings, time, tell = self._settings, AsyncTime(), self._tell
+        settings, time, tell = self._settings, self._make_time(), self._tell
         self._time = time
         self._cache = TokenCache(settings.cache_ttl, settings.clock)
         self._store = AsyncGuard(store)
@@ -166,7 +169,8 @@ class AsyncUserAuth:
         del code, state
         if attempt is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
-        await self._server.rescued(user_id)
+        if await self._server.rescued(user_id) is not None:
+            raise TokenNotSaved(user_id=user_id)
         row = await self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
         return status_of(row, self.integration, self._settings.clock())

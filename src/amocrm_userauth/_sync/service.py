@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from amocrm_userauth._core.cache import TokenCache
 from amocrm_userauth._core.decisions import due_at, status_of
@@ -32,7 +32,7 @@ from amocrm_userauth._sync.ports import TokenStore
 from amocrm_userauth._sync.renewing import Renewer
 from amocrm_userauth._sync.saving import Saver, Scope, Store
 from amocrm_userauth._sync.serving import Server
-from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected
+from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
 
 if TYPE_CHECKING:
     from amocrm_userauth._sync.http import HTTPClient
@@ -76,6 +76,9 @@ class UserAuth:
 
     """
 
+    # the holder's own clock and its pauses; tests of timing put another in its place
+    _make_time: ClassVar[type[Time]] = Time
+
     def __init__(
         self,
         integration: Integration,
@@ -114,7 +117,7 @@ class UserAuth:
         self._wire(cast("Store", store), http)
 
     def _wire(self, store: Store, http: "HTTPClient | None") -> None:
-        settings, time, tell = self._settings, Time(), self._tell
+        settings, time, tell = self._settings, self._make_time(), self._tell
         self._time = time
         self._cache = TokenCache(settings.cache_ttl, settings.clock)
         self._store = Guard(store)
@@ -167,7 +170,8 @@ class UserAuth:
         del code, state
         if attempt is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
-        self._server.rescued(user_id)
+        if self._server.rescued(user_id) is not None:
+            raise TokenNotSaved(user_id=user_id)
         row = self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
         return status_of(row, self.integration, self._settings.clock())

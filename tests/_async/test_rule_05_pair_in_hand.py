@@ -1,0 +1,272 @@
+"""Rule 5: a pair in hand is not dropped when the store does not take it."""
+
+from functools import partial
+
+import pytest
+
+from amocrm_userauth import errors, events
+from amocrm_userauth.errors import StoreUnavailable
+from tests._async.kit import (
+    DAY,
+    AsyncFailingStore,
+    assert_in_step,
+    connect,
+    refreshes,
+    serving,
+    stored,
+)
+from tests.pairs import async_together
+
+FOR_GOOD = 10_000
+
+
+@pytest.mark.parametrize("times", [1, 10])
+async def test_a_store_that_fails_a_few_times_is_tried_again(fake_amocrm, times, caplog):
+    """The pair is saved in the end; the application is told in between; nobody fails."""
+    fake, store, told = fake_amocrm, AsyncFailingStore(), []
+    async with serving(fake, store, events=told) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = times
+        tokens = await async_together([partial(auth.access_token, "42")] * 5)
+        assert set(tokens) == {(await stored(auth)).pair.access_token}
+        assert refreshes(fake) == 1
+        await assert_in_step(auth, fake)
+    assert [type(event) for event in told[1:]] == [events.SaveFailed, events.Recovered, events.Refreshed]
+    assert [record.levelname for record in caplog.records if "could not be saved" in record.message] == ["ERROR"]
+
+
+async def test_a_store_that_fails_for_good_raises_and_the_next_call_saves(fake_amocrm):
+    """After the save budget the caller is told; the pair stays here, and the next call saves it without another spend."""
+    fake, store, told = fake_amocrm, AsyncFailingStore(), []
+    async with serving(fake, store, events=told) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        store.failing.clear()
+        token = await auth.access_token("42")
+        assert token == (await stored(auth)).pair.access_token
+        assert refreshes(fake) == 1
+        await assert_in_step(auth, fake)
+    assert events.Recovered("42") in told
+
+
+async def test_another_service_object_of_the_process_saves_it_too(fake_amocrm):
+    """The pair is kept per store and user, not per service object."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+    store.failing.clear()
+    async with serving(fake, store) as other:
+        await other.access_token("42")
+        assert refreshes(fake) == 1
+        await assert_in_step(other, fake)
+
+
+async def test_callers_are_served_from_it_while_its_lease_runs(fake_amocrm):
+    """Within its own lease an unsaved pair is served; after it, the caller is told that it is not saved."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        served = await auth.access_token("42")
+        assert fake.accepts_access(served)
+        auth._time.skipped += 91
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        assert refreshes(fake) == 1
+
+
+async def test_a_doubted_pair_is_never_served_unsaved(fake_amocrm):
+    """A pair whose spend was in doubt may have a rival elsewhere: it is not served before it is stored."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        fake.fail_next("anna", kind="silence")
+        with pytest.raises(errors.AmoCRMUnavailable):
+            await auth.access_token("42")
+        fake.advance(120)
+        store.failing["commit"] = FOR_GOOD
+        for _ in range(2):
+            with pytest.raises(errors.TokenNotSaved):
+                await auth.access_token("42")
+
+
+async def test_a_connection_that_could_not_be_stored_is_stored_by_the_next_call(fake_amocrm):
+    """The code is spent, so the pair of a connect is kept as well; the same post then succeeds."""
+    fake, store, told = fake_amocrm, AsyncFailingStore(), []
+    async with serving(fake, store, events=told) as auth:
+        request = await auth.begin("42")
+        code = fake.authorize(user="anna", state=request.state)
+        call = partial(auth.connect, "42", code=code, state=request.state, referer=fake.host("anna"))
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await call()
+        store.failing.clear()
+        assert (await call()).connected
+        assert fake.token_calls() == 1
+        await assert_in_step(auth, fake)
+
+
+async def test_a_put_that_was_stored_after_all_is_not_put_again(fake_amocrm):
+    """A first save that succeeded although it reported a failure is recognised by its code."""
+    fake = fake_amocrm
+
+    class Ambiguous(AsyncFailingStore):
+        """Stores, and then reports a failure."""
+
+        async def put(self, token):
+            await super().put(token)
+            raise OSError("example: the answer was lost")
+
+    store = Ambiguous()
+    async with serving(fake, store) as auth:
+        assert (await connect(auth, fake)).connected
+        assert store.calls.count("put") == 1
+
+
+async def test_a_store_that_is_gone_altogether_keeps_the_pair(fake_amocrm):
+    """While even reading fails the pair waits; when the store is back, it is saved."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        request = await auth.begin("42")
+        code = fake.authorize(user="anna", state=request.state)
+        call = partial(auth.connect, "42", code=code, state=request.state, referer=fake.host("anna"))
+
+        class Away(Exception):
+            """Stands for any driver's error."""
+
+        async def away(*_args, **_more):
+            raise Away
+
+        put, get = store.put, store.get
+        store.put = away
+        gets = []
+
+        async def get_until_put(user_id, **more):
+            gets.append(user_id)
+            if len(gets) > 1:
+                raise Away
+            return await get(user_id, **more)
+
+        store.get = get_until_put
+        with pytest.raises(errors.TokenNotSaved):
+            await call()
+        with pytest.raises(errors.TokenNotSaved):
+            await call()
+        store.put, store.get = put, get
+        assert (await call()).connected
+        assert fake.token_calls() == 1
+
+
+async def test_a_disconnect_ends_the_attempts_to_save(fake_amocrm):
+    """A user who disconnects while their new connection cannot be stored stays disconnected."""
+    fake = fake_amocrm
+    hooks = []
+
+    class Leaving(AsyncFailingStore):
+        """Its user disconnects at the second look, between two attempts."""
+
+        async def get(self, user_id, *, with_tokens=True):
+            if self.calls.count("put") and hooks:
+                await hooks.pop()("42")
+            return await super().get(user_id, with_tokens=with_tokens)
+
+    store = Leaving()
+    async with serving(fake, store) as auth:
+        hooks.append(auth.disconnect)
+        store.failing["put"] = 3
+        with pytest.raises(errors.NotConnected):
+            await connect(auth, fake)
+        assert await store.get("42") is None
+        with pytest.raises(errors.NotConnected):
+            await auth.access_token("42")
+
+
+async def test_an_unknown_user_is_not_tried_again(fake_amocrm):
+    """A user that the database does not know is a configuration error at once, and no pair is kept for them."""
+    fake = fake_amocrm
+
+    class Strict(AsyncFailingStore):
+        """Knows nobody."""
+
+        async def put(self, token):
+            self.calls.append("put")
+            raise errors.ConfigurationError("example: no such user")
+
+    store = Strict()
+    async with serving(fake, store) as auth:
+        with pytest.raises(errors.ConfigurationError, match="no such user"):
+            await connect(auth, fake)
+        assert store.calls.count("put") == 1
+        with pytest.raises(errors.NotConnected):
+            await auth.access_token("42")
+
+
+async def test_a_user_unknown_beforehand_keeps_their_code(fake_amocrm):
+    """Where the store can tell before the exchange, the code is not spent for an unknown user."""
+    fake = fake_amocrm
+
+    class Strict(AsyncFailingStore):
+        """Knows nobody, and says so when asked."""
+
+        async def check_user(self, user_id):
+            raise errors.ConfigurationError("example: no such user", user_id=user_id)
+
+    async with serving(fake, Strict()) as auth:
+        with pytest.raises(errors.ConfigurationError, match="no such user"):
+            await connect(auth, fake)
+        assert fake.token_calls() == 0
+
+
+async def test_a_store_failure_elsewhere_is_ours(fake_amocrm):
+    """Whatever a store raises becomes StoreUnavailable, without its text and without a chain."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        store.failing["get"] = 1
+        with pytest.raises(StoreUnavailable) as caught:
+            await auth.access_token("42")
+        assert "the database said no" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        assert caught.value.user_id == "42"
+
+
+async def test_a_lease_that_cannot_be_taken_is_a_store_failure(fake_amocrm):
+    """Without a lease nothing is sent; the caller is told that the store failed."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["take_lease"] = 2
+        with pytest.raises(StoreUnavailable):
+            await auth.access_token("42")
+        assert refreshes(fake) == 0
+        await auth.access_token("42")
+
+
+async def test_an_end_of_a_lease_that_cannot_be_noted_leaves_it_to_run_out(fake_amocrm):
+    """If the store takes no note of a failure the lease runs out unreported, and the token is in doubt."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        fake.fail_next("anna", status=429)
+        store.failing["note_failure"] = FOR_GOOD
+        with pytest.raises(errors.AmoCRMUnavailable):
+            await auth.access_token("42")
+        store.failing.clear()
+        fake.advance(91)
+        await auth.access_token("42")
+        assert (await stored(auth)).previous_refresh_token is not None
