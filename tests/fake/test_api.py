@@ -30,6 +30,13 @@ def test_account_and_user_say_whose_token_it_is(amo: Caller):
     assert (user["id"], user["name"]) == (amo.fake.user_id("boris"), "boris")
 
 
+def test_a_user_exists_before_they_connect(amo: Caller):
+    """So a test can ask for their number first."""
+    number = amo.fake.user_id("zoe")
+    assert amo.fake.host("zoe") == HOST
+    assert amo.account(amo.connect("zoe")["access_token"]).json()["current_user_id"] == number
+
+
 def test_the_shared_api_host_serves_every_account(amo: Caller):
     """The host of the claim api_domain takes the token as well."""
     assert amo.account(amo.connect()["access_token"], "api-b.amocrm.ru").status_code == 200

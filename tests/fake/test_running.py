@@ -3,12 +3,16 @@
 import asyncio
 import gc
 import json
+import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -17,6 +21,8 @@ import pytest
 
 from amocrm_userauth import testing
 from amocrm_userauth.testing import FakeAmoCRM, async_http_client, http_client
+from amocrm_userauth.testing._fake import process
+from amocrm_userauth.testing._fake.settings import Settings
 from tests.fake.kit import HOST, Caller, caller
 
 PLUGIN = "amocrm_userauth.testing.pytest_plugin"
@@ -230,6 +236,43 @@ def test_a_process_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch
         FakeAmoCRM(process=True).start()
 
 
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch):
+    """A stopped one, for example."""
+    monkeypatch.setattr(process, "_PATIENCE", 0.05)
+    child = process.Process(Settings())
+    os.kill(child.pid, signal.SIGSTOP)
+    child.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+
+
+def test_a_port_of_ones_own():
+    """For a page that a person opens in a browser."""
+    with FakeAmoCRM() as fake:
+        port = httpx.URL(fake.url).port
+    with FakeAmoCRM(port=port) as fake:
+        assert fake.url == f"http://127.0.0.1:{port}"
+
+
+def test_an_answer_whose_reader_has_reset_the_connection():
+    """It is lost, and nothing breaks."""
+    with caller() as amo:
+        token = amo.connect()["refresh_token"]
+        hold = amo.fake.hold_next("anna")
+        body = json.dumps(amo.fields(grant_type="refresh_token", refresh_token=token)).encode()
+        head = f"POST /oauth2/access_token HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
+        raw = socket.create_connection(("127.0.0.1", httpx.URL(amo.fake.url).port))
+        raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        hold.wait_arrived()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.close()
+        assert amo.account("junk").status_code == 401
+        hold.release()
+        assert amo.account("junk").status_code == 401
+        assert not amo.fake.accepts(token)
+        assert not amo.fake.presentations("anna", "refresh_token")[0].answered
+
+
 def test_a_connection_that_speaks_no_http_is_closed():
     """Also one that stops in the middle of a request."""
     with FakeAmoCRM() as fake:
@@ -314,8 +357,4 @@ def _entry_points():
 
 def test_settings_travel_to_a_process_as_json():
     """So they hold nothing but plain values."""
-    from dataclasses import asdict
-
-    from amocrm_userauth.testing._fake.settings import Settings
-
     assert json.loads(json.dumps(asdict(Settings())))["rotation"] == "strict"

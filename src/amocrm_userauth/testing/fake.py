@@ -14,7 +14,7 @@ from amocrm_userauth.testing._fake.clients import (
     http_client,
     http_transport,
 )
-from amocrm_userauth.testing._fake.control import Local, Remote
+from amocrm_userauth.testing._fake.control import Remote
 from amocrm_userauth.testing._fake.handle import Handle, Hold, IssuedPair
 from amocrm_userauth.testing._fake.process import Process
 from amocrm_userauth.testing._fake.server import Server
@@ -59,6 +59,7 @@ class FakeAmoCRM(Handle):
             bought is used, and a repeat kills the pair bought before. ``family``: it works once, and presenting it
             again ends the whole grant.
         process: serve from a process of its own instead of a thread.
+        port: where to listen on 127.0.0.1; ``0``: any free port.
         clock: amoCRM's time, a callable that returns aware datetimes; real time by default. Not with ``process``.
         lenient_until: what counts as use of the new pair in the lenient reading: its refresh token only, or its
             access token as well.
@@ -83,6 +84,7 @@ class FakeAmoCRM(Handle):
         rotation: Literal["strict", "lenient", "family"] = "strict",
         *,
         process: bool = False,
+        port: int = 0,
         clock: Callable[[], datetime] | None = None,
         lenient_until: Literal["refresh", "access"] = "refresh",
         status_style: Literal[400, 401] = 401,
@@ -108,6 +110,7 @@ class FakeAmoCRM(Handle):
         self._stop: Callable[[], None] | None = None
         self._attached = False
         self._settings = Settings(
+            port=port,
             rotation=rotation,
             lenient_until=lenient_until,
             status_style=status_style,
@@ -146,8 +149,7 @@ class FakeAmoCRM(Handle):
             self._backend, self._stop = child.remote, child.stop
         else:
             server = Server(World(self._settings, self._clock))
-            self._backend = Local(server.verbs, server.url, server.control_url)
-            self._stop = server.stop
+            self._backend, self._stop = server, server.stop
         return self
 
     def stop(self) -> None:

@@ -1,17 +1,15 @@
 """The verbs over HTTP, for other processes. They have a port of their own, so no path of amoCRM's is taken."""
 
-import asyncio
 import json
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from amocrm_userauth.testing._fake.replies import Ask, Reply, json_reply
-from amocrm_userauth.testing._fake.verbs import Verbs
 from amocrm_userauth.testing._fake.wire import Wire
 
-__all__ = ["Backend", "Control", "Local", "Remote"]
+__all__ = ["Backend", "Control", "Remote"]
 
 _TIMEOUT = 30
 
@@ -37,44 +35,27 @@ class Backend(Protocol):
 class Control:
     """The server's end: ``POST /<verb>`` with the arguments as JSON."""
 
-    def __init__(self, verbs: Verbs, url: Callable[[], str]) -> None:
-        """Run ``verbs``; ``url`` tells where the fake itself is."""
-        self._verbs = verbs
+    def __init__(self, run: Callable[[str, dict[str, Any]], Awaitable[Any]], url: Callable[[], str]) -> None:
+        """Let ``run`` run the verbs; ``url`` tells where the fake itself is."""
+        self._run = run
         self._url = url
 
     async def serve(self, wire: Wire) -> None:
         """Answer every request of one connection."""
         while (ask := await wire.asked()) is not None:
-            reply = self._reply(ask)
-            await asyncio.sleep(0)  # what the verb set going in this loop comes first
-            await asyncio.sleep(0)
-            await wire.answer(reply)
+            await wire.answer(await self._reply(ask))
             if not wire.is_open():
                 return
 
-    def _reply(self, ask: Ask) -> Reply:
+    async def _reply(self, ask: Ask) -> Reply:
         if ask.method == "GET":
             return json_reply({"url": self._url()})
         if "application/json" not in ask.headers.get("content-type", ""):
             return json_reply({"error": "TypeError", "message": "send application/json"}, 415)
         try:
-            return json_reply({"result": self._verbs.run(ask.path.strip("/"), json.loads(ask.body))})
+            return json_reply({"result": await self._run(ask.path.strip("/"), json.loads(ask.body))})
         except Exception as failure:  # noqa: BLE001 - raised again at the other end
             return json_reply({"error": type(failure).__name__, "message": str(failure)}, 400)
-
-
-class Local:
-    """Runs the verbs in this process."""
-
-    def __init__(self, verbs: Verbs, url: str, control_url: str) -> None:
-        """Run ``verbs``."""
-        self.verbs = verbs
-        self.url = url
-        self.control_url = control_url
-
-    def run(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Run one verb and return its result."""
-        return self.verbs.run(verb, arguments)
 
 
 class Remote:
@@ -96,7 +77,7 @@ class Remote:
     def _read(self, request: Request) -> dict[str, Any]:
         try:
             with self._opener.open(request, timeout=_TIMEOUT) as response:
-                return json.load(response)
+                return cast("dict[str, Any]", json.load(response))
         except HTTPError as failure:
             with failure:
                 told = json.load(failure)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
-from amocrm_userauth.testing._fake.control import Backend, Local
+from amocrm_userauth.testing._fake.control import Backend
+from amocrm_userauth.testing._fake.server import Server
 
 __all__ = ["Handle", "Hold", "IssuedPair"]
 
@@ -66,7 +67,7 @@ class Hold:
         """Made by :meth:`FakeAmoCRM.hold_next`."""
         self._backend = backend
         self._number = number
-        local = backend.verbs.held(number).arrived if isinstance(backend, Local) else None
+        local = backend.verbs.held(number).arrived if isinstance(backend, Server) else None
         self.arrived: _Event = local or _RemoteEvent(backend, number)
 
     def wait_arrived(self, timeout: float = _PATIENCE) -> None:

@@ -39,14 +39,11 @@ class Process:
 
     def stop(self) -> None:
         """End the child and wait for it."""
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
         try:
-            self._child.wait(_PATIENCE)
+            self._child.communicate(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            self._child.communicate()
 
 
 def main(arguments: list[str]) -> None:

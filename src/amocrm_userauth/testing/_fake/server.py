@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar, cast
 
 from amocrm_userauth.testing._fake.control import Control
 from amocrm_userauth.testing._fake.driver import Driver
@@ -16,33 +16,31 @@ from amocrm_userauth.testing._fake.world import World
 __all__ = ["Server"]
 
 _BACKLOG = 512
+_Result = TypeVar("_Result")
 
 
 class _Port:
     """One listening port. Closed it still belongs to us, and connections to it are refused."""
 
-    def __init__(self, serve: Callable[[Wire], Awaitable[None]]) -> None:
+    def __init__(self, serve: Callable[[Wire], Awaitable[None]], number: int = 0) -> None:
         self._serve = serve
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._server: asyncio.Server | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._socket = _bound(0)
+        self._servers: list[asyncio.Server] = []
+        self._socket = _bound(number)
         self.number: int = self._socket.getsockname()[1]
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Accept connections from now on."""
         self._socket.listen(_BACKLOG)
-        self._opening = asyncio.get_running_loop().create_task(self._accept())
-
-    async def _accept(self) -> None:
-        self._server = await asyncio.start_server(self._connected, sock=self._socket)
+        server = await asyncio.start_server(self._connected, sock=self._socket, start_serving=False)
+        self._servers.append(server)
+        await server.start_serving()
 
     def shut(self, *, keep: bool) -> None:
         """Refuse connections from now on and end those there are; with ``keep`` the port can be opened again."""
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         self._socket.close()
         if keep:
             self._socket = _bound(self.number)
@@ -55,10 +53,9 @@ class _Port:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks[task] = writer
-            task.add_done_callback(self._tasks.pop)
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._tasks[task] = writer
+        task.add_done_callback(self._tasks.pop)
         try:
             with suppress(asyncio.CancelledError, ConnectionError):
                 await self._serve(Wire(reader, writer))
@@ -69,41 +66,52 @@ class _Port:
 
 
 class Server:
-    """Serves one world until :meth:`stop`; the verbs may be called from any thread."""
+    """Serves one world until :meth:`stop`. It is the backend of a fake in this process."""
 
     def __init__(self, world: World) -> None:
         """Start the thread and return when both ports accept connections."""
         self.world = world
-        self.verbs = Verbs(world, self)
+        self.verbs = Verbs(world)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-amocrm", daemon=True)
-        self._control = _Port(Control(self.verbs, lambda: self.url).serve)
-        self._port = _Port(Driver(world).serve)
+        self._control = _Port(Control(self.answer, lambda: self.url).serve)
+        self._port = _Port(Driver(world).serve, world.settings.port)
         self.url = f"http://127.0.0.1:{self._port.number}"
         self.control_url = f"http://127.0.0.1:{self._control.number}"
-        self._is_down = False
+        self._refusing = False
         self._thread.start()
-        self._in_loop(self._port.open)
-        self._in_loop(self._control.open)
+        self._wait_for(self._port.open())
+        self._wait_for(self._control.open())
 
-    def down(self) -> None:
-        """Refuse connections and cut those there are."""
-        if not self._is_down:
-            self._is_down = True
-            self._in_loop(lambda: self._port.shut(keep=True))
-            self._in_loop(_nothing)  # by then the sockets are closed
+    def run(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Run one verb and return its result, from any thread but the server's own."""
+        result = self.verbs.run(verb, arguments)
+        if self.world.refusing is not self._refusing:
+            self._wait_for(self._open_or_shut())
+        return result
 
-    def up(self) -> None:
-        """Accept connections again, at the same address."""
-        if self._is_down:
-            self._is_down = False
-            self._in_loop(self._port.open)
+    async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Run one verb on the server's own thread."""
+        result = self.verbs.run(verb, arguments)
+        await self._open_or_shut()
+        return result
+
+    async def _open_or_shut(self) -> None:
+        wanted = self.world.refusing
+        if wanted is self._refusing:
+            return
+        self._refusing = wanted
+        if wanted:
+            self._port.shut(keep=True)
+            await asyncio.sleep(0)  # the sockets are closed when the loop goes round
+        else:
+            await self._port.open()
 
     def stop(self) -> None:
         """End every connection, close the sockets, and end the thread."""
         with self.world.lock:
             self.world.faults.clear()
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._wait_for(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -115,26 +123,8 @@ class Server:
             await port.ended()
         await asyncio.sleep(0)
 
-    def _in_loop(self, step: Callable[[], None]) -> None:
-        if threading.current_thread() is self._thread:
-            step()
-            return
-        done: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                step()
-            except BaseException as failure:  # noqa: BLE001 - handed to the caller
-                done.set_exception(failure)
-            else:
-                done.set_result(None)
-
-        self._loop.call_soon_threadsafe(run)
-        done.result()
-
-
-def _nothing() -> None:
-    """Let the event loop go round once."""
+    def _wait_for(self, step: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(step, self._loop).result()
 
 
 def _bound(port: int) -> socket.socket:

@@ -10,6 +10,7 @@ __all__ = ["Settings"]
 class Settings:
     """The knobs of one fake; :class:`~amocrm_userauth.testing.FakeAmoCRM` documents each."""
 
+    port: int = 0
     rotation: Literal["strict", "lenient", "family"] = "strict"
     lenient_until: Literal["refresh", "access"] = "refresh"
     status_style: Literal[400, 401] = 401

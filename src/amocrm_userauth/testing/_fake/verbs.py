@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from amocrm_userauth.testing._fake.consent import redirect_of
 from amocrm_userauth.testing._fake.faults import Fault, HeldRequest
@@ -18,26 +18,18 @@ _DEFAULT_KIND = {403: "html", 502: "html", 503: "html", 504: "html"}
 Json = dict[str, Any]
 
 
-class _Service(Protocol):
-    def down(self) -> None: ...
-    def up(self) -> None: ...
-
-
 class Verbs:
     """The control surface of one world. :class:`~amocrm_userauth.testing.FakeAmoCRM` documents each verb."""
 
-    def __init__(self, world: World, service: _Service) -> None:
-        """Control ``world`` and the service in front of it."""
+    def __init__(self, world: World) -> None:
+        """Control ``world``."""
         self._world = world
-        self._service = service
         self._held: dict[int, HeldRequest] = {}
 
     def run(self, verb: str, arguments: Json) -> Any:
         """Run one verb by its name, under the world's lock."""
         if verb.startswith("_") or verb == "run":
             raise AttributeError(verb)
-        if verb in {"down", "up"}:  # they wait for the serving thread, which needs the lock
-            return getattr(self, verb)(**arguments)
         with self._world.lock:
             return getattr(self, verb)(**arguments)
 
@@ -133,13 +125,12 @@ class Verbs:
         self._world.faults.clear()
 
     def down(self, status: int | None) -> None:
+        self._world.refusing = status is None
         self._world.outage_status = status
-        if status is None:
-            self._service.down()
 
     def up(self) -> None:
+        self._world.refusing = False
         self._world.outage_status = None
-        self._service.up()
 
     def presentations(self, user: str | None, grant_type: str | None) -> list[Json]:
         return [asdict(seen) for seen in self._world.books.of(user, grant_type)]

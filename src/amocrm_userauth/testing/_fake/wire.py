@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection: what a real server does, and what one that fails does."""
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import parse_qsl, unquote
 
 import h11
@@ -89,11 +90,9 @@ class Wire:
         if self._writer.is_closing() or self._reader.at_eof():
             return False
         self._writer.write(data)
-        try:
+        with suppress(OSError):
             await self._writer.drain()
-        except OSError:
-            return False
-        return True
+        return not self._writer.is_closing()
 
 
 def _ask(request: h11.Request, body: bytes) -> Ask:

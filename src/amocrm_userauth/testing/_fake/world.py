@@ -32,6 +32,7 @@ class World:
         self.grants: list[Grant] = []
         self.by_refresh: dict[str, Pair] = {}
         self.by_access: dict[str, Pair] = {}
+        self.refusing = False
         self.outage_status: int | None = None
         self._clock = clock or _real_time
         self._ahead = 0.0
