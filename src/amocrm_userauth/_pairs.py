@@ -4,6 +4,7 @@ Everything else in ``_sync`` is generated from ``_async``. Nothing here starts a
 ``fork()``: what was under way in the parent is forgotten in the child.
 """
 
+import _thread
 import asyncio
 import copy
 import logging
@@ -34,6 +35,8 @@ __all__ = [
 
 T = TypeVar("T")
 _log = logging.getLogger("amocrm_userauth")
+
+_LAUNCH_SECONDS = 1.0
 
 # a suspended machine stops the monotonic clock but not the lease in the database; the boot-time clock runs on
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -153,7 +156,7 @@ class AsyncFlights(Generic[T]):
 
     @staticmethod
     async def join(mine: "set[object]") -> None:
-        """Wait until every piece in ``mine`` that runs in this loop has ended; a cancelled caller waits all the same."""
+        """Wait until every piece in ``mine`` that runs in this loop has ended, also if the caller is cancelled."""
         loop = asyncio.get_running_loop()
         cancelled: asyncio.CancelledError | None = None
         while tasks := [cast("asyncio.Task[object]", task) for task in mine if _runs_in(task, loop)]:
@@ -196,13 +199,38 @@ class Flight(Generic[T]):
         self._outcome: list[T] = []
         self._error: BaseException | None = None
         self._latches: list[threading.Lock] = []
+        self._turn = threading.Lock()
+        self._ready = threading.Lock()
+        self._ready.acquire()
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody does the work, or did."""
+        return self._turn.locked()
+
+    def wait_begun(self, seconds: float) -> None:
+        """Wait until :attr:`begun`, ``seconds`` at most."""
+        self._ready.acquire(timeout=seconds)
 
     def run(self) -> None:
-        """Do the work and wake those who wait."""
+        """Do the work and wake those who wait; only the first call does anything."""
+        if not self._turn.acquire(blocking=False):
+            return
+        self._ready.release()
         try:
             self._outcome.append(self._work())
         except BaseException as error:  # noqa: BLE001 - handed to those who wait
             self._error = error
+        self._end()
+
+    def fail(self, error: BaseException) -> None:
+        """Let those who wait know that the work cannot be begun."""
+        if self._turn.acquire(blocking=False):
+            self._ready.release()
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
         self._done = True
         while self._latches:
             self._latches.pop().release()
@@ -212,11 +240,15 @@ class Flight(Generic[T]):
         latch = threading.Lock()
         latch.acquire()
         self._latches.append(latch)
-        if not self._done and not latch.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+        if not self._done and not latch.acquire(timeout=_bounded(timeout)):
             raise TimeoutError
         if self._error is not None:
             raise self._error
         return self._outcome[0]
+
+
+def _bounded(timeout: float | None) -> float:
+    return -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
 
 
 class Flights(Generic[T]):
@@ -239,8 +271,9 @@ class Flights(Generic[T]):
             return under_way
         # the thread registers itself: an interrupt of this caller can then leave no entry that nobody works on
         flight = Flight(lambda: self._run(key, work, flight))
-        thread = threading.Thread(target=_in_flight, args=(flight, mine), name="amocrm_userauth")
-        thread.start()
+        while not flight.begun:
+            _thread.start_new_thread(_launch, (flight, mine))
+            flight.wait_begun(_LAUNCH_SECONDS)
         return flight
 
     def _run(self, key: Hashable, work: Callable[[], T], flight: Flight[T]) -> T:
@@ -264,6 +297,19 @@ class Flights(Generic[T]):
         for thread in list(mine):
             if isinstance(thread, threading.Thread):
                 thread.join()
+
+
+def _launch(flight: Flight[T], mine: "set[object]") -> None:
+    """Start the flight's thread; done in a bare thread, where no interrupt of the caller arrives.
+
+    An interrupt inside ``Thread.start()`` can leave the new thread's own lock taken for good; one that is thrown into a
+    thread just as it starts another may hit that one (CPython before 3.12), hence the second try of the caller.
+    """
+    try:
+        # never a daemon, though the caller be one: the end of the interpreter waits for the pair to be stored
+        threading.Thread(target=_in_flight, args=(flight, mine), name="amocrm_userauth", daemon=False).start()
+    except RuntimeError as error:
+        flight.fail(error)
 
 
 def _in_flight(flight: Flight[T], mine: "set[object]") -> None:

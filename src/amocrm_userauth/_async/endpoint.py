@@ -73,6 +73,8 @@ class AsyncEndpoint:
         until = now + (deadline - now) * _LOOK_UP_SHARE
         if pair.api_domain:
             return await self.locate_at(pair.api_domain, token, deadline=until)
+        if not pair.access_token:
+            return Whereabouts()
         outgoing = Outgoing(
             method="GET",
             url=f"https://{self._integration.platform_host}/oauth2/account/subdomain",
@@ -83,9 +85,12 @@ class AsyncEndpoint:
 
     async def locate_at(self, api_domain: str, token: Secret, *, deadline: float) -> Whereabouts:
         """Ask the given API host by the refresh token; anything unclear is an empty answer."""
+        host = self._trusted(api_domain)
+        if not host:
+            return Whereabouts()
         outgoing = Outgoing(
             method="GET",
-            url=f"https://{api_domain}/oauth2/account/current/subdomain",
+            url=f"https://{host}/oauth2/account/current/subdomain",
             headers={"X-Refresh-Token": token.reveal()},
         )
         return await self._whereabouts(outgoing, deadline)

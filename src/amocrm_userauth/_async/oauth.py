@@ -88,7 +88,7 @@ class AsyncOAuthClient:
             refresh_token="",
             expires_at=datetime.max.replace(tzinfo=UTC),
             domain=trusted_host(domain, self.integration.host_suffixes),
-            api_domain=api_domain,
+            api_domain=trusted_host(api_domain, self.integration.host_suffixes) if api_domain else "",
         )
         return _pair(await self._endpoint.refresh(value, pair=pair, deadline=self._deadline()))
 

@@ -39,7 +39,8 @@ _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _BLOCKED = (402, 403, 429)
 _EARLIEST, _LATEST = 946_684_800, 4_102_444_800  # the years 2000 and 2100
-_MAX_LIFETIME = 10 * 366 * 86_400
+_USUAL_LIFETIME, _MAX_LIFETIME = 86_400, 10 * 366 * 86_400
+_USUAL_DIGITS = 12
 _MAX_TOKEN = 16_384
 _MAX_RETRY_AFTER = 3_600.0
 
@@ -108,7 +109,7 @@ class Misconfigured:
 class Elsewhere:
     """The account may have moved to another host; ``otherwise`` is what the answer means if it has not."""
 
-    otherwise: "Misconfigured | NotUnderstood"
+    otherwise: "Misconfigured | NotUnderstood | Transient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,8 @@ def _read_refusal(status: int, fields: Mapping[str, object]) -> Answer:
         return Misconfigured(_MISCONFIGURED[hint])
     if not fields:
         # a page or a broken body says nothing about the grant (DESIGN rule 7)
-        return Transient(f"amoCRM answered {status} without JSON", doubt=False)
+        nothing = Transient(f"amoCRM answered {status} without JSON", doubt=False)
+        return Elsewhere(nothing) if status == _UNAUTHORIZED else nothing
     return _read_unclear(status, hint, _lower(fields.get("title")))
 
 
@@ -191,8 +193,8 @@ def _lower(value: object) -> str:
 
 
 def _read_grant(fields: Mapping[str, object], *, domain: str, suffixes: tuple[str, ...], now: datetime) -> Answer:
-    access, refresh, lifetime = fields.get("access_token"), fields.get("refresh_token"), fields.get("expires_in")
-    if not (_is_token(access) and _is_token(refresh) and _is_int(lifetime, 1, _MAX_LIFETIME)):
+    access, refresh = fields.get("access_token"), fields.get("refresh_token")
+    if not (_is_token(access) and _is_token(refresh)):
         if not fields:
             return Transient("amoCRM answered 200 with a broken body", doubt=True)
         return NotUnderstood("amoCRM answered 200 without a usable token pair", doubt=True)
@@ -201,7 +203,7 @@ def _read_grant(fields: Mapping[str, object], *, domain: str, suffixes: tuple[st
         access_token=cast("str", access),
         refresh_token=cast("str", refresh),
         token_type="Bearer",  # noqa: S106 - amoCRM knows no other type
-        expires_at=_issued(fields, now) + timedelta(seconds=cast("int", lifetime)),
+        expires_at=_issued(fields, now) + timedelta(seconds=_lifetime(fields.get("expires_in"))),
         account_id=claims.account_id,
         amocrm_user_id=claims.user_id,
         domain=domain,
@@ -222,6 +224,13 @@ def _visible(value: str) -> bool:
 
 def _is_int(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _lifetime(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _USUAL_DIGITS:
+        value = int(value)
+    # the old pair is spent, so this one is not dropped for a lifetime that cannot be right
+    return cast("int", value) if _is_int(value, 1, _MAX_LIFETIME) else _USUAL_LIFETIME
 
 
 def _issued(fields: Mapping[str, object], now: datetime) -> datetime:
@@ -261,7 +270,7 @@ def _until(value: str | None, now: datetime) -> float | None:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return min(max((moment - now).total_seconds(), 0.0), _MAX_RETRY_AFTER)
+    except (ValueError, TypeError, OverflowError):
         return None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), _MAX_RETRY_AFTER)

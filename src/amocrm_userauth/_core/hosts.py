@@ -24,7 +24,9 @@ def trusted_host(value: object, suffixes: tuple[str, ...] = DEFAULT_SUFFIXES) ->
         UntrustedHost: nothing may be sent there.
 
     """
-    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_HOST + len("https:///"):
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise UntrustedHost  # control characters too: urlsplit drops some of them
+    if " " in value or len(value) > _MAX_HOST + len("https:///"):
         raise UntrustedHost
     host = value
     if "://" in value:

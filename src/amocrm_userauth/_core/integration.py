@@ -85,7 +85,7 @@ class Integration:
     def _check(self) -> None:
         for name in ("client_id", "client_secret", "redirect_uri"):
             if not _is_text(getattr(self, name)):
-                _refuse(name, "must be text without surrounding spaces")
+                _refuse(name, "must be printable text without surrounding spaces")
         _require_url("redirect_uri", self.redirect_uri)
         self._check_choices()
 
@@ -151,7 +151,7 @@ class _Settings:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and value == value.strip()
+    return isinstance(value, str) and bool(value) and value == value.strip() and value.isprintable()
 
 
 def _require_url(name: str, value: object) -> None:

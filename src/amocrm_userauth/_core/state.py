@@ -134,7 +134,10 @@ class _Key:
     __slots__ = ("_client", "_raw", "weak")
 
     def __init__(self, raw: str | bytes, client_id: str) -> None:
-        self._raw = raw.encode() if isinstance(raw, str) else bytes(raw)
+        if not isinstance(raw, (str, bytes)):  # pyright: ignore[reportUnnecessaryIsInstance] - bytes(32) is 32 zeros
+            msg = f"a state key is text or bytes, not {type(raw).__name__}"
+            raise ConfigurationError(msg)
+        self._raw = raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw
         self._client = client_id.encode()
         self.weak = len(self._raw) < _MIN_KEY
 

@@ -72,6 +72,8 @@ class Endpoint:
         until = now + (deadline - now) * _LOOK_UP_SHARE
         if pair.api_domain:
             return self.locate_at(pair.api_domain, token, deadline=until)
+        if not pair.access_token:
+            return Whereabouts()
         outgoing = Outgoing(
             method="GET",
             url=f"https://{self._integration.platform_host}/oauth2/account/subdomain",
@@ -82,9 +84,12 @@ class Endpoint:
 
     def locate_at(self, api_domain: str, token: Secret, *, deadline: float) -> Whereabouts:
         """Ask the given API host by the refresh token; anything unclear is an empty answer."""
+        host = self._trusted(api_domain)
+        if not host:
+            return Whereabouts()
         outgoing = Outgoing(
             method="GET",
-            url=f"https://{api_domain}/oauth2/account/current/subdomain",
+            url=f"https://{host}/oauth2/account/current/subdomain",
             headers={"X-Refresh-Token": token.reveal()},
         )
         return self._whereabouts(outgoing, deadline)

@@ -4,7 +4,7 @@
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httpx
 
@@ -12,6 +12,8 @@ from amocrm_userauth._core.answers import Reply
 from amocrm_userauth._pairs import Deadline, Time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx2
 
     HTTPClient = httpx.Client | httpx2.Client
@@ -20,6 +22,7 @@ __all__ = ["HTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
 
 _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
+_TIMEOUTS = ("connect", "read", "write", "pool")
 # the errors of httpx and of httpx2 that say that no connection was made
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
@@ -105,49 +108,64 @@ class _Trip:
         self._outgoing = outgoing
         self._time = time
         self._deadline = deadline
+        self._begun = False
         self._traced = False
         self._sent = False
+        self._cut = False
         self._socket: _Socket | None = None
 
     def go(self) -> Reply:
         """Send the request and read the answer to its end."""
-        request = self._client.build_request(
+        if self._client.is_closed:
+            raise NotSentError("the HTTP client is closed")
+        request = self._request()
+        self._begun = True
+        return self._exchange(request)
+
+    def _request(self) -> "httpx.Request | httpx2.Request":
+        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json"} | self._outgoing.headers
+        if self._outgoing.fields is not None:
+            headers["Content-Type"] = "application/json"
+        seconds = max(self._deadline - self._time.monotonic(), 0.001)
+        # of the client's own library, but with none of its headers, cookies or parameters: they are not amoCRM's
+        kind = type(self._client.build_request("GET", "https://amocrm.invalid"))
+        return kind(
             self._outgoing.method,
             self._outgoing.url,
-            headers={"User-Agent": _USER_AGENT, "Accept": "application/json"} | self._outgoing.headers,
+            headers=headers,
             content=None if self._outgoing.fields is None else json.dumps(self._outgoing.fields).encode(),
-            timeout=max(self._deadline - self._time.monotonic(), 0.001),
-            extensions={"trace": self._trace},
+            extensions={"trace": self._trace, "timeout": dict.fromkeys(_TIMEOUTS, seconds)},
         )
-        if self._outgoing.fields is not None:
-            request.headers["Content-Type"] = "application/json"
-        return self._exchange(request)
 
     def _exchange(self, request: "httpx.Request | httpx2.Request") -> Reply:
         response = self._client.send(request, stream=True, auth=None, follow_redirects=False)  # type: ignore[arg-type]
+        self._socket = _socket_of(response.extensions.get("network_stream")) or self._socket
+        body = _Body()
         try:
-            body = bytearray()
             for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > _MAX_BODY:
+                full = body.add(chunk)
+                del chunk
+                if full:
                     break
         finally:
             response.close()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, headers, body)
+        return Reply(response.status_code, headers, body.taken)
 
     def _trace(self, name: str, info: "dict[str, object]") -> None:
         self._traced = True
         if name.endswith("send_request_headers.started"):
-            if self._time.monotonic() >= self._deadline:
-                raise NotSentError("out of time")
+            # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
+            if self._cut or self._time.monotonic() >= self._deadline:
+                self._sent = False
+                raise NotSentError("out of time")
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
-            extra = getattr(info.get("return_value"), "get_extra_info", None)
-            self._socket = None if extra is None else extra("socket")
+            self._socket = _socket_of(info.get("return_value"))
 
     def cut(self) -> None:
-        """Free a thread that is stuck in a read; best effort, as a reused connection does not show its socket."""
+        """Free a thread that is stuck in a read; best effort, as a reused connection shows its socket late."""
+        self._cut = True
         socket = self._socket
         if socket is not None:
             with suppress(OSError):
@@ -155,6 +173,25 @@ class _Trip:
 
     def failure(self, kind: str) -> NotSentError | UnknownOutcomeError:
         """Return what a failure of this ``kind`` means for the request."""
-        if kind in _NOT_SENT or (self._traced and not self._sent):
+        if kind in _NOT_SENT or not self._begun or (self._traced and not self._sent):
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
+
+
+class _Body:
+    """The bytes of an answer so far; not shown by a rendered traceback."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def add(self, chunk: bytes) -> bool:
+        """Take the next bytes; say whether that is more than any answer of amoCRM's has."""
+        self.taken += chunk
+        return len(self.taken) > _MAX_BODY
+
+
+def _socket_of(stream: object) -> _Socket | None:
+    extra = cast("Callable[[str], _Socket | None] | None", getattr(stream, "get_extra_info", None))
+    return None if extra is None else extra("socket")
