@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, ConnectionStatus
@@ -81,7 +82,7 @@ async def serving(
     async with (
         fake.async_http_client() as http,
         kind(
-            fake.integration(**(integration or {})),
+            replace(fake.integration(), **(integration or {})),
             store or AsyncMemoryTokenStore(),
             http=http,
             on_event=on_event,

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 from amocrm_userauth import ConnectionStatus, MemoryTokenStore, UserAuth
@@ -82,7 +83,7 @@ def serving(
     with (
         fake.http_client() as http,
         kind(
-            fake.integration(**(integration or {})),
+            replace(fake.integration(), **(integration or {})),
             store or MemoryTokenStore(),
             http=http,
             on_event=on_event,
