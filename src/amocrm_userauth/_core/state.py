@@ -123,7 +123,7 @@ class StateManager:
             return "signature"
         if parts.ticket.expires_at <= self._clock():
             return "expired"
-        if user_id is not None and not hmac.compare_digest(key.tag(user_id), parts.ticket.user_hash):
+        if user_id is not None and not hmac.compare_digest(key.tag(check_user_id(user_id)), parts.ticket.user_hash):
             return "other_user"
         return None
 
