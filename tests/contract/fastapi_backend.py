@@ -22,6 +22,7 @@ from amocrm_userauth import (
 )
 from amocrm_userauth.crypto import FernetCipher
 from amocrm_userauth.fastapi import amocrm_router
+from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore, create_schema
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.contract.backend import DEEP_LINK, Ask, Backend, Clock, Reply
 
@@ -75,8 +76,6 @@ class FastAPIBackend(Backend):
                     app.state.amocrm = auth
                     yield
                 return
-            from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore
-
             engine = create_async_engine(f"sqlite+aiosqlite:///{self._database}")
             store = AsyncSQLAlchemyTokenStore(engine, cipher=FernetCipher([FernetCipher.generate_key()]))
             await store.create_schema()
@@ -91,8 +90,6 @@ class FastAPIBackend(Backend):
             if self._database is None:
                 store = MemoryTokenStore()
             else:
-                from amocrm_userauth.sqlalchemy import SQLAlchemyTokenStore, create_schema
-
                 engine = create_engine(f"sqlite:///{self._database}")
                 stack.callback(engine.dispose)
                 create_schema(engine)

@@ -3,8 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -68,8 +67,8 @@ def of_library(error: AmoCRMUserAuthError) -> Response:
 
 def of_http(error: HTTPException) -> Response:
     """Return the answer to an ``HTTPException`` with its status and headers, also the application's own."""
-    detail: object = error.detail  # FastAPI's subclass takes anything
-    message = detail if isinstance(detail, str) else HTTPStatus(error.status_code).phrase
+    detail = cast("object", error.detail)  # FastAPI's subclass takes anything
+    message = detail if isinstance(detail, str) else "the application refused the request"
     return envelope(error.status_code, _CODES.get(error.status_code, "http_error"), message, error.headers)
 
 

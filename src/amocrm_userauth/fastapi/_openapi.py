@@ -79,6 +79,7 @@ CALLBACK: _Responses = {
         "headers": {"Location": {"schema": {"type": "string"}, "description": "The configured deep link"}},
     },
     400: _page("The answer does not belong to a connection that was begun here: a page, no redirect"),
+    500: _page("A developer's job: the service is not configured"),
     503: _page("The answer could not be recorded; the same address may work later"),
 }
 CALLBACK_EXTRA: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""A small backend whose users connect their own amoCRM accounts from a mobile app."""
