@@ -82,6 +82,13 @@ def test_failures_for_anybody_several_times_and_forgotten(amo: Caller):
     assert amo.refresh(token).status_code == 200
 
 
+def test_times_is_exact(amo: Caller):
+    """Two calls fail, the third is served."""
+    token = amo.connect()["refresh_token"]
+    amo.fake.fail_next("anna", times=2)
+    assert [amo.refresh(token).status_code for _ in range(3)] == [500, 500, 200]
+
+
 def test_silence_before_the_work(amo: Caller):
     """The connection ends without an answer, and the token is as good as before."""
     token = amo.connect()["refresh_token"]
@@ -128,7 +135,7 @@ def test_truncated_json(amo: Caller):
 def test_dripping(amo: Caller):
     """The body comes a byte at a time: no read timeout strikes, and it is whole in the end."""
     token = amo.connect()["refresh_token"]
-    amo.fake.drip_next("anna", 0.0001)
+    amo.fake.drip_next("anna", 0)
     with amo.http.stream(
         "POST",
         "https://example.amocrm.ru/oauth2/access_token",
