@@ -36,7 +36,7 @@ __all__ = [
 T = TypeVar("T")
 _log = logging.getLogger("amocrm_userauth")
 
-_LAUNCH_SECONDS = 1.0
+_LAUNCH_SECONDS = 0.2
 
 # a suspended machine stops the monotonic clock but not the lease in the database; the boot-time clock runs on
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -297,6 +297,7 @@ class Flights(Generic[T]):
         for thread in list(mine):
             if isinstance(thread, threading.Thread):
                 thread.join()
+                mine.discard(thread)  # in a forked child it ended without a chance to do so itself
 
 
 def _launch(flight: Flight[T], mine: "set[object]") -> None:
