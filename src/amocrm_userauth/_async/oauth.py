@@ -90,7 +90,10 @@ class AsyncOAuthClient:
             domain=trusted_host(domain, self.integration.host_suffixes),
             api_domain=trusted_host(api_domain, self.integration.host_suffixes) if api_domain else "",
         )
-        return _pair(await self._endpoint.refresh(value, pair=pair, deadline=self._deadline()))
+        answer = await self._endpoint.refresh(value, pair=pair, deadline=self._deadline())
+        if isinstance(answer, Refused):
+            raise GrantRevoked(reason=answer.reason)
+        return _pair(answer)
 
     async def account(self, access_token: str, *, domain: str) -> Account:
         """Return whom an access token speaks for (``GET /api/v4/account``).
@@ -150,6 +153,4 @@ class AsyncOAuthClient:
 def _pair(answer: Answer) -> TokenPair:
     if isinstance(answer, Granted):
         return answer.pair
-    if isinstance(answer, Refused):
-        raise GrantRevoked(reason=answer.reason)
     raise meaning(answer, "")

@@ -91,7 +91,10 @@ class OAuthClient:
             domain=trusted_host(domain, self.integration.host_suffixes),
             api_domain=trusted_host(api_domain, self.integration.host_suffixes) if api_domain else "",
         )
-        return _pair(self._endpoint.refresh(value, pair=pair, deadline=self._deadline()))
+        answer = self._endpoint.refresh(value, pair=pair, deadline=self._deadline())
+        if isinstance(answer, Refused):
+            raise GrantRevoked(reason=answer.reason)
+        return _pair(answer)
 
     def account(self, access_token: str, *, domain: str) -> Account:
         """Return whom an access token speaks for (``GET /api/v4/account``).
@@ -151,6 +154,4 @@ class OAuthClient:
 def _pair(answer: Answer) -> TokenPair:
     if isinstance(answer, Granted):
         return answer.pair
-    if isinstance(answer, Refused):
-        raise GrantRevoked(reason=answer.reason)
     raise meaning(answer, "")
