@@ -35,22 +35,10 @@ WORDS = {
     "_async": "_sync",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
-    "__aiter__": "__iter__",
-    "__anext__": "__next__",
-    "StopAsyncIteration": "StopIteration",
     "aiter_bytes": "iter_bytes",
-    "anext": "next",
     "aclose": "close",
-    "aclosing": "closing",
-    "aread": "read",
     "asynccontextmanager": "contextmanager",
     "AbstractAsyncContextManager": "AbstractContextManager",
-    "handle_async_request": "handle_request",
-    "async_auth_flow": "sync_auth_flow",
-    "create_async_engine": "create_engine",
-    "aiosqlite": "pysqlite",
-    "asyncpg": "psycopg",
-    "asyncmy": "pymysql",
 }
 DOTTED = {"sqlalchemy.ext.asyncio": "sqlalchemy"}
 # ``Awaitable[X]`` becomes ``X``: the argument that stays, by its index.

@@ -63,8 +63,8 @@ class AmoCRMUserAuthError(Exception):
 
     def __init__(self, message: str = "", *, user_id: str = "") -> None:
         """Build the error; an empty ``message`` takes the class's own."""
-        self.message = message or self.default_message
-        self.user_id = user_id
+        self.message: str = message or self.default_message
+        self.user_id: str = user_id
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
