@@ -7,7 +7,8 @@ from functools import partial
 from secrets import token_hex
 
 from amocrm_userauth._async.endpoint import AsyncEndpoint
-from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, AsyncStore, Outcome, Unsaved
+from amocrm_userauth._async.ports import AsyncStore
+from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, Outcome, Unsaved
 from amocrm_userauth._core.answers import Granted
 from amocrm_userauth._core.callback import read_callback
 from amocrm_userauth._core.events import Connected, Event
@@ -136,7 +137,7 @@ class AsyncConnector:
         """Return the ticket that shows that this code belongs to this user."""
         ticket = None
         if attempt.state is not None:
-            ticket = self._states.verify(attempt.state.reveal(), user_id=attempt.user_id)
+            ticket = self._verified(attempt, attempt.state)
         records = await self._store.find_code(attempt.code_hash, now=self._settings.clock())
         own = self._states.user_hashes(attempt.user_id)
         if any(record.user_hash not in own for record in records):
@@ -148,6 +149,13 @@ class AsyncConnector:
             first = records[0]
             return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=first.expires_at)
         return self._unproven(attempt, own[0])
+
+    def _verified(self, attempt: Attempt, state: Secret) -> Ticket:
+        try:
+            return self._states.verify(state.reveal(), user_id=attempt.user_id)
+        except InvalidState as error:
+            error.user_id = attempt.user_id
+            raise
 
     def _unproven(self, attempt: Attempt, user_hash: str) -> Ticket:
         if self._settings.state_policy == "required":

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
 
-from amocrm_userauth._async.saving import AsyncStore
+from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._core.model import Failure, StateRecord, UserToken, check_user_id
 from amocrm_userauth.errors import AmoCRMUserAuthError, StoreUnavailable
 

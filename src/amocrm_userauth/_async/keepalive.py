@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from amocrm_userauth._async.saving import AsyncStore
+from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.serving import AsyncServer
 from amocrm_userauth._core.model import RefreshReport, UserToken
 from amocrm_userauth._core.settings import Settings

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from amocrm_userauth._core.model import Failure, StateRecord, UserToken, check_user_id
 
-__all__ = ["AsyncStateStore", "AsyncTokenStore"]
+__all__ = ["AsyncStateStore", "AsyncStore", "AsyncTokenStore"]
 
 
 class AsyncTokenStore(Protocol):
@@ -14,8 +14,9 @@ class AsyncTokenStore(Protocol):
     Subclass it (then the methods with a body are given) or match its shape. Every method is one atomic step: it
     happens wholly or not at all, also against other processes. User ids compare exactly, character by character; a
     row is handed out only if its id equals the asked one. Anything that fails below is raised as
-    ``StoreUnavailable`` (or ``ConfigurationError`` where only a developer can help). All datetimes are aware UTC. The
-    conformance suite is ``amocrm_userauth.testing.AsyncStoreContract``.
+    ``StoreUnavailable`` (or ``ConfigurationError`` where only a developer can help). All datetimes are aware UTC.
+    The synchronous service calls its store from several threads at once. The conformance suite is
+    ``amocrm_userauth.testing.AsyncStoreContract``.
     """
 
     async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
@@ -127,3 +128,7 @@ class AsyncStateStore(Protocol):
     async def finish(self, *, nonce_hash: str, claimant: str, outcome: str) -> bool:
         """End ``claimant``'s claim with ``outcome``; change nothing if it is not theirs. Says whether it was."""
         ...
+
+
+class AsyncStore(AsyncTokenStore, AsyncStateStore, Protocol):
+    """What a service is given as ``store``: both protocols in one object."""

@@ -8,7 +8,8 @@ from functools import partial
 from secrets import token_hex
 
 from amocrm_userauth._async.endpoint import AsyncEndpoint
-from amocrm_userauth._async.saving import AsyncSaver, AsyncStore, Outcome, Unsaved
+from amocrm_userauth._async.ports import AsyncStore
+from amocrm_userauth._async.saving import AsyncSaver, Outcome, Unsaved
 from amocrm_userauth._core.answers import (
     Answer,
     Granted,

@@ -5,16 +5,16 @@ import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from amocrm_userauth._async.connecting import AsyncConnector, Attempt
 from amocrm_userauth._async.endpoint import AsyncEndpoint
 from amocrm_userauth._async.guard import AsyncGuard
 from amocrm_userauth._async.http import AsyncHTTP
 from amocrm_userauth._async.keepalive import AsyncWalk, bound_of
-from amocrm_userauth._async.ports import AsyncTokenStore
+from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.renewing import AsyncRenewer
-from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, AsyncStore
+from amocrm_userauth._async.saving import AsyncSaver, AsyncScope
 from amocrm_userauth._async.serving import AsyncServer
 from amocrm_userauth._core.cache import TokenCache
 from amocrm_userauth._core.decisions import due_at, status_of
@@ -81,7 +81,7 @@ class AsyncUserAuth:
     def __init__(
         self,
         integration: Integration,
-        store: AsyncTokenStore,
+        store: AsyncStore,
         *,
         http: "AsyncHTTPClient | None" = None,
         state_keys: Iterable[str | bytes] = (),
@@ -113,7 +113,7 @@ class AsyncUserAuth:
         )
         self.integration = integration
         self.store = store
-        self._wire(cast("AsyncStore", store), http)
+        self._wire(store, http)
 
     def _wire(self, store: AsyncStore, http: "AsyncHTTPClient | None") -> None:
         settings, time, tell = self._settings, self._make_time(), self._tell
@@ -203,9 +203,9 @@ class AsyncUserAuth:
 
     async def _valid(self, user_id: str, rejected: Secret | None = None) -> UserToken:
         user_id = self._store.canonical_user_id(user_id)
-        self._cache.drop(user_id)
+        as_of = self._cache.changes
         row = await self._server.valid(user_id, rejected)
-        self._cache.keep(row, due_at(row, self._settings.leeway))
+        self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
         return row
 
     async def hosts(self, user_id: str) -> tuple[str, str]:

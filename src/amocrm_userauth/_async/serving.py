@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.renewing import AsyncRenewer
-from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, AsyncStore, Outcome
+from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, Outcome
 from amocrm_userauth._core.decisions import due_at, may_answer_rejection
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._core.secret import Secret

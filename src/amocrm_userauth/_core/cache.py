@@ -22,21 +22,28 @@ class Cached:
 class TokenCache:
     """Rows by canonical user id. With a ttl of 0 it stays empty."""
 
-    __slots__ = ("_clock", "_rows", "_ttl")
+    __slots__ = ("_clock", "_rows", "_ttl", "changes")
 
     def __init__(self, ttl: float, clock: Callable[[], datetime]) -> None:
         self._ttl = timedelta(seconds=ttl)
         self._clock = clock
         self._rows: dict[str, Cached] = {}
+        self.changes = 0
 
     def find(self, user_id: str) -> Cached | None:
         """Return what may still be served."""
-        cached = self._rows.get(user_id)
+        try:
+            cached = self._rows.get(user_id)
+        except TypeError:  # no text at all; what follows says so
+            return None
         return cached if cached is not None and self._clock() < cached.good_until else None
 
-    def keep(self, row: UserToken, due: datetime) -> None:
-        """Serve ``row`` for the ttl, but not past ``due``."""
-        if not self._ttl:
+    def keep(self, row: UserToken, due: datetime, *, as_of: int) -> None:
+        """Serve ``row`` for the ttl, but not past ``due``.
+
+        Unless something was dropped since ``changes`` was ``as_of``: the row may have been read before that.
+        """
+        if not self._ttl or as_of != self.changes:
             return
         if len(self._rows) >= _MAX_USERS and row.user_id not in self._rows:
             self._rows.clear()
@@ -44,4 +51,5 @@ class TokenCache:
 
     def drop(self, user_id: str) -> None:
         """Forget the user."""
+        self.changes += 1
         self._rows.pop(user_id, None)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from amocrm_userauth.errors import AuthorizationDenied
+
 __all__ = [
     "AuthorizationRequest",
     "Callback",
@@ -78,13 +80,13 @@ class TokenPair:
         """Keep the fields as they are."""
         self._access_token = access_token
         self._refresh_token = refresh_token
-        self.expires_at = expires_at
-        self.token_type = token_type
-        self.account_id = account_id
-        self.amocrm_user_id = amocrm_user_id
-        self.domain = domain
-        self.api_domain = api_domain
-        self.scopes = scopes
+        self.expires_at: datetime = expires_at
+        self.token_type: str = token_type
+        self.account_id: str = account_id
+        self.amocrm_user_id: str = amocrm_user_id
+        self.domain: str = domain
+        self.api_domain: str = api_domain
+        self.scopes: tuple[str, ...] = scopes
 
     @property
     def access_token(self) -> str:
@@ -225,6 +227,17 @@ class Callback:
     code: str = field(default="", repr=False)
     referer: str = ""
     error: str = ""
+
+    def granted(self) -> str:
+        """Return the code; for pages that connect the user right in the callback.
+
+        Raises:
+            AuthorizationDenied: the user refused. Offer to connect again when they wish.
+
+        """
+        if self.error:
+            raise AuthorizationDenied
+        return self.code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

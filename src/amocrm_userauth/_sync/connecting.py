@@ -18,7 +18,8 @@ from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._core.state import StateManager, Ticket, hash_code
 from amocrm_userauth._pairs import Time, fresh
 from amocrm_userauth._sync.endpoint import Endpoint
-from amocrm_userauth._sync.saving import Outcome, Saver, Scope, Store, Unsaved
+from amocrm_userauth._sync.ports import Store
+from amocrm_userauth._sync.saving import Outcome, Saver, Scope, Unsaved
 from amocrm_userauth.errors import (
     AlreadyConnectedByAnother,
     AmoCRMUserAuthError,
@@ -137,7 +138,7 @@ class Connector:
         """Return the ticket that shows that this code belongs to this user."""
         ticket = None
         if attempt.state is not None:
-            ticket = self._states.verify(attempt.state.reveal(), user_id=attempt.user_id)
+            ticket = self._verified(attempt, attempt.state)
         records = self._store.find_code(attempt.code_hash, now=self._settings.clock())
         own = self._states.user_hashes(attempt.user_id)
         if any(record.user_hash not in own for record in records):
@@ -149,6 +150,13 @@ class Connector:
             first = records[0]
             return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=first.expires_at)
         return self._unproven(attempt, own[0])
+
+    def _verified(self, attempt: Attempt, state: Secret) -> Ticket:
+        try:
+            return self._states.verify(state.reveal(), user_id=attempt.user_id)
+        except InvalidState as error:
+            error.user_id = attempt.user_id
+            raise
 
     def _unproven(self, attempt: Attempt, user_hash: str) -> Ticket:
         if self._settings.state_policy == "required":

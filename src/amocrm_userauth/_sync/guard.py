@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from amocrm_userauth._core.model import Failure, StateRecord, UserToken, check_user_id
-from amocrm_userauth._sync.saving import Store
+from amocrm_userauth._sync.ports import Store
 from amocrm_userauth.errors import AmoCRMUserAuthError, StoreUnavailable
 
 __all__ = ["Guard"]

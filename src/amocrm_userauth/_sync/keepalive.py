@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from amocrm_userauth._core.model import RefreshReport, UserToken
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._pairs import Time, for_each
-from amocrm_userauth._sync.saving import Store
+from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.serving import Server
 from amocrm_userauth.errors import AmoCRMUserAuthError, NotConnected
 

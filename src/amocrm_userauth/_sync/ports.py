@@ -6,7 +6,7 @@ from typing import Protocol
 
 from amocrm_userauth._core.model import Failure, StateRecord, UserToken, check_user_id
 
-__all__ = ["StateStore", "TokenStore"]
+__all__ = ["StateStore", "Store", "TokenStore"]
 
 
 class TokenStore(Protocol):
@@ -15,8 +15,9 @@ class TokenStore(Protocol):
     Subclass it (then the methods with a body are given) or match its shape. Every method is one atomic step: it
     happens wholly or not at all, also against other processes. User ids compare exactly, character by character; a
     row is handed out only if its id equals the asked one. Anything that fails below is raised as
-    ``StoreUnavailable`` (or ``ConfigurationError`` where only a developer can help). All datetimes are aware UTC. The
-    conformance suite is ``amocrm_userauth.testing.StoreContract``.
+    ``StoreUnavailable`` (or ``ConfigurationError`` where only a developer can help). All datetimes are aware UTC.
+    The synchronous service calls its store from several threads at once. The conformance suite is
+    ``amocrm_userauth.testing.StoreContract``.
     """
 
     def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
@@ -128,3 +129,7 @@ class StateStore(Protocol):
     def finish(self, *, nonce_hash: str, claimant: str, outcome: str) -> bool:
         """End ``claimant``'s claim with ``outcome``; change nothing if it is not theirs. Says whether it was."""
         ...
+
+
+class Store(TokenStore, StateStore, Protocol):
+    """What a service is given as ``store``: both protocols in one object."""

@@ -24,7 +24,8 @@ from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._pairs import Time
 from amocrm_userauth._sync.endpoint import Endpoint
-from amocrm_userauth._sync.saving import Outcome, Saver, Store, Unsaved
+from amocrm_userauth._sync.ports import Store
+from amocrm_userauth._sync.saving import Outcome, Saver, Unsaved
 from amocrm_userauth.errors import (
     AmoCRMUnavailable,
     AmoCRMUserAuthError,

@@ -5,24 +5,20 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from amocrm_userauth._core.events import Event, Recovered, SaveFailed
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._pairs import Flights, Time
-from amocrm_userauth._sync.ports import StateStore, TokenStore
+from amocrm_userauth._sync.ports import Store
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, NotConnected, TokenNotSaved
 
-__all__ = ["Saver", "Scope", "Store", "Outcome", "Unsaved"]
+__all__ = ["Saver", "Scope", "Outcome", "Unsaved"]
 
 T = TypeVar("T")
 Outcome = UserToken | AmoCRMUserAuthError | None
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _log = logging.getLogger("amocrm_userauth")
-
-
-class Store(TokenStore, StateStore, Protocol):
-    """What the service is given as ``store``: both protocols in one object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from amocrm_userauth._core.cache import TokenCache
 from amocrm_userauth._core.decisions import due_at, status_of
@@ -28,9 +28,9 @@ from amocrm_userauth._sync.endpoint import Endpoint
 from amocrm_userauth._sync.guard import Guard
 from amocrm_userauth._sync.http import HTTP
 from amocrm_userauth._sync.keepalive import Walk, bound_of
-from amocrm_userauth._sync.ports import TokenStore
+from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.renewing import Renewer
-from amocrm_userauth._sync.saving import Saver, Scope, Store
+from amocrm_userauth._sync.saving import Saver, Scope
 from amocrm_userauth._sync.serving import Server
 from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
 
@@ -82,7 +82,7 @@ class UserAuth:
     def __init__(
         self,
         integration: Integration,
-        store: TokenStore,
+        store: Store,
         *,
         http: "HTTPClient | None" = None,
         state_keys: Iterable[str | bytes] = (),
@@ -114,7 +114,7 @@ class UserAuth:
         )
         self.integration = integration
         self.store = store
-        self._wire(cast("Store", store), http)
+        self._wire(store, http)
 
     def _wire(self, store: Store, http: "HTTPClient | None") -> None:
         settings, time, tell = self._settings, self._make_time(), self._tell
@@ -204,9 +204,9 @@ class UserAuth:
 
     def _valid(self, user_id: str, rejected: Secret | None = None) -> UserToken:
         user_id = self._store.canonical_user_id(user_id)
-        self._cache.drop(user_id)
+        as_of = self._cache.changes
         row = self._server.valid(user_id, rejected)
-        self._cache.keep(row, due_at(row, self._settings.leeway))
+        self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
         return row
 
     def hosts(self, user_id: str) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._pairs import Time, fresh
+from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.renewing import Renewer
-from amocrm_userauth._sync.saving import Outcome, Saver, Scope, Store
+from amocrm_userauth._sync.saving import Outcome, Saver, Scope
 from amocrm_userauth.errors import (
     AmoCRMUnavailable,
     AmoCRMUserAuthError,
