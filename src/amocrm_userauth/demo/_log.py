@@ -16,6 +16,7 @@ Lane = Literal["you", "phone", "amocrm", "library"]
 Tone = Literal["", "good", "bad"]
 
 _LENGTH = 120
+_DAY = 86_400
 _FIRST_ERROR = 400
 _TOKEN_PATH = "/oauth2/access_token"
 _GRANTS = {"authorization_code": "code", "refresh_token": "refresh token"}
@@ -41,13 +42,18 @@ class Log:
     """The lines of the backend, of the library, and of amoCRM's own books."""
 
     def __init__(self, fake: FakeAmoCRM) -> None:
-        """Start empty; times are ``fake``'s."""
+        """Start empty; times are those of ``fake``, which is running."""
         self._fake = fake
         self._entries: list[Entry] = []
+        self._began = self.now()
 
     def now(self) -> float:
         """Return the demo's time in Unix seconds."""
         return self._fake.now().timestamp()
+
+    def day(self) -> int:
+        """Return which day of the demo it is, from 1."""
+        return int((self.now() - self._began) // _DAY) + 1
 
     def add(self, lane: Lane, text: str, *, user: str = "", tone: Tone = "", at: float | None = None) -> None:
         """Write a line down. Safe to call from any thread."""

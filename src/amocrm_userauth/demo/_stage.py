@@ -18,7 +18,7 @@ from amocrm_userauth.testing import FakeAmoCRM
 
 __all__ = ["A_DAY", "TABS", "add_stage"]
 
-A_DAY = 86_400 + 60
+A_DAY = 86_400 + 1
 TABS = 20
 _STATIC = Path(__file__).parent / "static"
 _HEADERS = {
@@ -114,7 +114,7 @@ def _add_buttons(router: APIRouter, parts: Parts, switch: _Switch) -> None:
     @router.post("/demo/day")
     def day(_user: Annotated[User, Depends(player)]) -> None:
         fake.advance(A_DAY)
-        log.add("you", "A day passes: every access token has expired")
+        log.add("you", f"Day {log.day()} begins: every access token has expired")
 
     @router.post("/demo/down")
     def down(_user: Annotated[User, Depends(player)]) -> None:
@@ -132,7 +132,7 @@ def _add_buttons(router: APIRouter, parts: Parts, switch: _Switch) -> None:
         for login in {seen.user for seen in fake.presentations()} - {""}:
             if str(fake.user_id(login)) == status.amocrm_user_id:
                 fake.revoke(login)
-                log.add("you", f"An administrator at amoCRM ends {login}'s access", user=user.id, tone="bad")
+                log.add("you", f"An administrator at amoCRM ends {login}'s access", tone="bad")
 
 
 def _add_tabs(router: APIRouter, parts: Parts, origin: str) -> None:
@@ -141,7 +141,7 @@ def _add_tabs(router: APIRouter, parts: Parts, origin: str) -> None:
         _user: Annotated[User, Depends(_player(parts))], authorization: Annotated[str, Header()] = ""
     ) -> Tabs:
         parts.fake.advance(A_DAY)
-        parts.log.add("you", f"A day passes, then {TABS} tabs ask for the token at once")
+        parts.log.add("you", f"Day {parts.log.day()} begins, and {TABS} tabs ask for the token at once")
         before = parts.fake.token_calls(grant_type="refresh_token")
         headers = {"Authorization": authorization}
         async with httpx.AsyncClient(base_url=origin, headers=headers, trust_env=False, timeout=60) as browser:

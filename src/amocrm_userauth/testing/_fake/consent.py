@@ -11,18 +11,23 @@ __all__ = ["consent_page", "redirect_of"]
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Fake amoCRM: allow access</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:3rem auto;padding:0 1rem;color:#222}}
-label{{display:block;margin:1rem 0 .25rem}}input{{font:inherit;width:100%;padding:.5rem;box-sizing:border-box}}
-button{{font:inherit;padding:.6rem 1.4rem;margin:1.5rem .5rem 0 0}}</style></head>
-<body><h1>Fake amoCRM</h1><p>The integration <code>{client_id}</code> asks for access to your account.</p>
+<title>Fake amoCRM: allow access</title><link rel="icon" href="data:,">
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:0;padding:2rem 1rem;background:#eef1f6;color:#152033}}
+main{{max-width:24rem;margin:auto;padding:1.5rem;border-radius:1rem;background:#fff;box-shadow:0 .5rem 2rem #0b132b22}}
+h1{{font-size:1.3rem;margin:0}}p{{color:#56627a;margin:.5rem 0 0;overflow-wrap:anywhere}}
+label{{display:block;font-weight:600;margin:1rem 0 .25rem}}
+input{{font:inherit;width:100%;padding:.6rem;box-sizing:border-box;border:1px solid #76819a;border-radius:.5rem}}
+div{{display:flex;gap:.75rem;margin-top:1.5rem}}button{{font:inherit;font-weight:600;flex:1;padding:.7rem;border:0;
+border-radius:.6rem;background:#e8ecf5;color:inherit;cursor:pointer}}[value=allow]{{background:#2457d6;color:#fff}}</style>
+</head>
+<body><main><h1>Fake amoCRM</h1><p>The integration <code>{client_id}</code> asks for access to your account.</p>
 <form method="post" action="/oauth"><input type="hidden" name="client_id" value="{client_id}">{state}
 <label for="user">User of amoCRM</label><input id="user" name="user" list="users" value="{user}" required>
 <datalist id="users">{users}</datalist>
 <label for="account">Account</label><input id="account" name="account" list="accounts" value="{account}" required>
 <datalist id="accounts">{accounts}</datalist>
-<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button></form>
-</body></html>
+<div><button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button></div></form>
+</main></body></html>
 """
 
 
