@@ -69,7 +69,7 @@ docs-serve: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 bench: $(DEV) services ## run the benchmarks
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks
 
 package: $(DEV) ## build sdist and wheel, and try the wheel in an empty environment
 	@sh tools/package.sh $(BIN)

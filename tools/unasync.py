@@ -153,9 +153,7 @@ def lay_out(source: str, target: Path) -> str:
         ["check", "--quiet", "--exit-zero", "--select", "I,F401", "--fix", *name, "-"],
         ["format", "--quiet", *name, "-"],
     ):
-        result = subprocess.run(
-            [*ruff, *command], input=source, capture_output=True, encoding="utf-8", check=False
-        )
+        result = subprocess.run([*ruff, *command], input=source, capture_output=True, encoding="utf-8", check=False)
         if result.returncode:
             raise SyntaxError(result.stderr.strip())
         source = result.stdout
