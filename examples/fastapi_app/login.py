@@ -1,6 +1,6 @@
 """A stand-in for the login of a real application. It asks for no password: replace it by yours.
 
-All that the amoCRM endpoints need of it is :func:`current_user`: a dependency that gives the logged-in user or ``None``.
+All that the amoCRM endpoints need of it is :func:`current_user`: it gives the logged-in user or ``None``.
 """
 
 import secrets
