@@ -1,0 +1,231 @@
+"""``refresh_due``: its pace at the default rate, its cost without one, and what it holds in memory meanwhile."""
+
+import asyncio
+import gc
+import json
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import httpx
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, Integration, MemoryTokenStore, UserAuth
+from amocrm_userauth._pairs import AsyncTime, Time
+from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore
+from amocrm_userauth.testing import FakeAmoCRM
+from benchmarks.figures import Figure, Length, at_most, bytes_text, compare, compare_async, seconds_text
+from benchmarks.rows import INTEGRATION, row
+
+__all__ = ["run"]
+
+_RATE = 5
+_FASTER = 10
+_LATENCY = 0.3
+_LONG_AGO = timedelta(days=40)
+_DUE = timedelta(days=30)
+
+
+def run(length: Length) -> Iterator[Figure]:
+    count = length.of(150, 10)
+    for kind, took in (("sync", _pace(count)), ("async", asyncio.run(_pace_async(count)))):
+        name = f"refresh_due, {kind}, {count} users at {_RATE} / s, latency {_LATENCY} s, clock x {_FASTER} / n / rate"
+        yield at_most(name, took, count / _RATE, 1.3, show=seconds_text)
+    with tempfile.TemporaryDirectory() as folder, FakeAmoCRM(process=True, rate_limit=None) as fake:
+        yield from _cost(fake, Path(folder), length)
+    yield asyncio.run(_memory(length))
+
+
+class _FastTime(Time):
+    """A clock and a sleep that are so many times as fast."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() * _FASTER
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds / _FASTER)
+
+
+class _AsyncFastTime(AsyncTime):
+    """A clock and a sleep that are so many times as fast."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() * _FASTER
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / _FASTER)
+
+
+class _FastAuth(UserAuth):
+    _make_time = _FastTime
+
+
+class _AsyncFastAuth(AsyncUserAuth):
+    _make_time = _AsyncFastTime
+
+
+def _granted(request: httpx.Request) -> httpx.Response:
+    spent = json.loads(request.content)["refresh_token"]
+    pair = {"access_token": "example-access-" + "a" * 900, "refresh_token": spent[:-1] + "n"}
+    return httpx.Response(200, json={"token_type": "Bearer", "expires_in": 86_400, **pair})
+
+
+def _granted_late(request: httpx.Request) -> httpx.Response:
+    time.sleep(_LATENCY / _FASTER)
+    return _granted(request)
+
+
+async def _granted_late_async(request: httpx.Request) -> httpx.Response:
+    await asyncio.sleep(_LATENCY / _FASTER)
+    return _granted(request)
+
+
+def _pace(count: int) -> float:
+    """Return the seconds on the fast clock."""
+    store = MemoryTokenStore()
+    for number in range(count):
+        store.put(row(f"user-{number}", saved_ago=_LONG_AGO))
+    with (
+        httpx.Client(transport=httpx.MockTransport(_granted_late)) as http,
+        _FastAuth(INTEGRATION, store, http=http) as auth,
+    ):
+        start = time.perf_counter()
+        report = auth.refresh_due(older_than=_DUE)
+        took = time.perf_counter() - start
+    assert report.refreshed == count, report
+    return took * _FASTER
+
+
+async def _pace_async(count: int) -> float:
+    """Return the seconds on the fast clock."""
+    store = AsyncMemoryTokenStore()
+    for number in range(count):
+        await store.put(row(f"user-{number}", saved_ago=_LONG_AGO))
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(_granted_late_async)) as http,
+        _AsyncFastAuth(INTEGRATION, store, http=http) as auth,
+    ):
+        start = time.perf_counter()
+        report = await auth.refresh_due(older_than=_DUE)
+        took = time.perf_counter() - start
+    assert report.refreshed == count, report
+    return took * _FASTER
+
+
+def _cost(fake: FakeAmoCRM, folder: Path, length: Length) -> Iterator[Figure]:
+    integration = fake.integration()
+    users = [f"user-{number}" for number in range(length.of(100, 5))]
+    repeats = length.of(9, 2)
+    stores = {
+        "memory": (MemoryTokenStore(), AsyncMemoryTokenStore()),
+        "SQLite": (
+            SQLAlchemyTokenStore(create_engine(f"sqlite:///{folder}/sync.sqlite")),
+            AsyncSQLAlchemyTokenStore(create_async_engine(f"sqlite+aiosqlite:///{folder}/async.sqlite")),
+        ),
+    }
+    for store_name, (store, async_store) in stores.items():
+        name = f"{len(users)} users, {store_name}, no rate / httpx loop"
+        figures = _cost_sync(fake, integration, store, users, repeats)
+        yield at_most(f"refresh_due, sync, {name}", *figures, 2.0, show=seconds_text)
+        figures = asyncio.run(_cost_async(fake, integration, async_store, users, repeats))
+        yield at_most(f"refresh_due, async, {name}", *figures, 2.0, show=seconds_text)
+
+
+def _request(integration: Integration, grant_type: str, name: str, value: str) -> dict[str, str]:
+    return {
+        "client_id": integration.client_id,
+        "client_secret": integration.client_secret,
+        "grant_type": grant_type,
+        "redirect_uri": integration.redirect_uri,
+        name: value,
+    }
+
+
+def _first_token(fake: FakeAmoCRM, integration: Integration, http: httpx.Client, user: str) -> str:
+    body = _request(integration, "authorization_code", "code", fake.authorize(user))
+    return http.post(_url(fake), json=body).raise_for_status().json()["refresh_token"]
+
+
+def _url(fake: FakeAmoCRM) -> str:
+    return f"https://{fake.host('user-0')}/oauth2/access_token"
+
+
+def _cost_sync(
+    fake: FakeAmoCRM, integration: Integration, store: MemoryTokenStore, users: list[str], repeats: int
+) -> tuple[float, float]:
+    if isinstance(store, SQLAlchemyTokenStore):
+        store.create_schema()
+    with fake.http_client() as http, UserAuth(integration, store, http=http) as auth:
+        first = partial(_first_token, fake, integration, http)
+        tokens, url = {user: first(user) for user in users}, _url(fake)
+        for user in users:
+            store.put(row(user, saved_ago=_LONG_AGO, refresh_token=first(user), client_id=integration.client_id))
+
+        def ours() -> None:
+            report = auth.refresh_due(older_than=datetime.now(UTC), rate=None)
+            assert report.refreshed == len(users), report
+
+        def baseline() -> None:
+            for user in users:
+                body = _request(integration, "refresh_token", "refresh_token", tokens[user])
+                tokens[user] = http.post(url, json=body).raise_for_status().json()["refresh_token"]
+
+        return compare(ours, baseline, repeats=repeats, per=len(users))
+
+
+async def _cost_async(
+    fake: FakeAmoCRM, integration: Integration, store: AsyncMemoryTokenStore, users: list[str], repeats: int
+) -> tuple[float, float]:
+    if isinstance(store, AsyncSQLAlchemyTokenStore):
+        await store.create_schema()
+    with fake.http_client() as sync_http:
+        first = partial(_first_token, fake, integration, sync_http)
+        tokens, url = {user: first(user) for user in users}, _url(fake)
+        for user in users:
+            await store.put(row(user, saved_ago=_LONG_AGO, refresh_token=first(user), client_id=integration.client_id))
+    async with fake.async_http_client() as http, AsyncUserAuth(integration, store, http=http) as auth:
+
+        async def ours() -> None:
+            report = await auth.refresh_due(older_than=datetime.now(UTC), rate=None)
+            assert report.refreshed == len(users), report
+
+        async def baseline() -> None:
+            for user in users:
+                body = _request(integration, "refresh_token", "refresh_token", tokens[user])
+                tokens[user] = (await http.post(url, json=body)).raise_for_status().json()["refresh_token"]
+
+        return await compare_async(ours, baseline, repeats=repeats, per=len(users))
+
+
+async def _memory(length: Length) -> Figure:
+    """Compare the peaks of a walk over a few pages and of one over many."""
+    few, many = length.of(200, 10), length.of(1_000, 20)
+    await _peak(few)  # what is loaded and cached once is not counted
+    name = f"refresh_due, async, SQLite, peak memory with {many} users / with {few}"
+    return at_most(name, await _peak(many), await _peak(few), 1.25, show=bytes_text)
+
+
+async def _peak(count: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{folder}/tokens.sqlite")
+        store = AsyncSQLAlchemyTokenStore(engine)
+        await store.create_schema()
+        for number in range(count):
+            await store.put(row(f"user-{number}", saved_ago=_LONG_AGO))
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(_granted)) as http,
+            AsyncUserAuth(INTEGRATION, store, http=http) as auth,
+        ):
+            gc.collect()
+            tracemalloc.start()
+            report = await auth.refresh_due(older_than=_DUE, rate=None)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        await engine.dispose()
+    assert report.refreshed == count, report
+    return float(peak)
