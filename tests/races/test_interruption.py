@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -299,3 +300,57 @@ def test_a_thread_interrupted_at_random_moments_of_a_connect_loses_nothing(rotat
             assert auth.connect(USER, **given).connected
             account.balances()
     assert victim.cut >= 30, "hardly anything was interrupted in time"
+
+
+def signalled_after(delay: float, work: Callable[[], Any]) -> bool:
+    """Run ``work`` in this, the main thread, with one Ctrl-C after ``delay`` seconds; say whether it cut the work off."""
+    ended = False
+    try:
+        signal.setitimer(signal.ITIMER_REAL, max(delay, 0.00001))
+        work()
+        ended = True
+        for _ in range(10_000):  # the signal may reach another thread, which does not wake this one
+            time.sleep(0.001)
+    except KeyboardInterrupt:
+        return not ended
+    raise AssertionError("the signal did not come")
+
+
+@pytest.fixture
+def _ctrl_c() -> Any:
+    def press(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, press)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_ctrl_c_at_random_moments_of_a_refresh_loses_nothing(rotation: str) -> None:
+    """A signal whose handler raises in the main thread, 200 random moments in each reading of rotation."""
+    chance, cut = random.Random(f"{SEED}-{rotation}"), 0
+    with connected(rotation) as (fake, store, clock, http), service(fake, store, http, clock=clock) as auth:
+        account = Refreshing(fake, store, clock)
+        for _ in range(200):
+            account.expire()
+            cut += signalled_after(chance.uniform(0, 0.004), lambda: auth.access_token(USER))
+            assert auth.access_token(USER) == store.get(USER).pair.access_token
+            account.balances()
+    assert cut >= 30, "hardly anything was interrupted in time"
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_ctrl_c_at_random_moments_of_a_connect_loses_nothing() -> None:
+    """The same for the code exchange; the app posts the same code again and is connected."""
+    chance, cut = random.Random(SEED), 0
+    with connected("strict") as (fake, store, clock, http), service(fake, store, http, clock=clock) as auth:
+        account = Connecting(fake, store, lambda: auth.begin(USER))
+        for _ in range(200):
+            given = account.arguments()
+            cut += signalled_after(chance.uniform(0, 0.004), lambda given=given: auth.connect(USER, **given))
+            assert auth.connect(USER, **given).connected
+            account.balances()
+    assert cut >= 30, "hardly anything was interrupted in time"

@@ -138,9 +138,12 @@ def test_tasks_of_several_loops_on_one_file_share_one_refresh(rotation: str, tmp
         connect_expired(fake, store)
 
         async def main() -> list[Any]:
-            async with async_sqlite_store(path) as own, fake.async_http_client() as http:
-                async with async_service(fake, own, http) as auth:
-                    return await asyncio.gather(*(auth.access_token(USER) for _ in range(10)), return_exceptions=True)
+            async with (
+                async_sqlite_store(path) as own,
+                fake.async_http_client() as http,
+                async_service(fake, own, http) as auth,
+            ):
+                return await asyncio.gather(*(auth.access_token(USER) for _ in range(10)), return_exceptions=True)
 
         assert_all_served(run_loops(5, main), fake)
         assert_alive(store, fake)
