@@ -59,11 +59,14 @@ def _search() -> str:
     if given:
         return _existing(given)
     if shutil.which(_USUAL) is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"check": True, "capture_output": True, "timeout": 600}
-        subprocess.run(["apt-get", "-qq", "update"], **quiet)
-        install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium"]
-        subprocess.run(install, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, **quiet)
+        _apt_get("update")
+        _apt_get("install", "--yes", "--no-install-recommends", "chromium")
     return _existing(_USUAL)
+
+
+def _apt_get(*arguments: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "-qq", *arguments], env=environment, check=True, capture_output=True, timeout=600)
 
 
 def _existing(program: str) -> str:

@@ -11,7 +11,9 @@ SECRET = re.compile(r"def50200|eyJ[\w-]{20}|amocrm-encrypted:|example-client-sec
 
 # Chromium writes every answer with an error status to the console.
 _ANSWER = re.compile(r"Failed to load resource: the server responded with a status of (400|409|503)")
-_EVERYTHING = "() => document.documentElement.outerHTML + JSON.stringify({...localStorage, ...sessionStorage}) + location.href"
+_EVERYTHING = (
+    "() => document.documentElement.outerHTML + JSON.stringify({...localStorage, ...sessionStorage}) + location.href"
+)
 
 
 class Pages:

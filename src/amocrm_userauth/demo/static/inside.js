@@ -4,6 +4,7 @@ import { loadHome, loadLeads, onChange } from "./phone.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY = 1000;
+const HINT = /^(Log in|Connect amoCRM|Connected\. Now)/;
 const LANES = { you: "You", phone: "App", amocrm: "amoCRM", library: "Library" };
 
 let seen = "";
@@ -125,8 +126,8 @@ function enable() {
   const connected = player && inside.row.length > 0 && !refused;
   for (const id of ["do-day", "do-outage"]) $(id).disabled = working || !player;
   for (const id of ["do-tabs", "do-revoke"]) $(id).disabled = working || !connected;
-  if (!player) $("outcome").textContent = "Log in on the phone to begin.";
-  else if ($("outcome").textContent.startsWith("Log in")) $("outcome").textContent = "Connect amoCRM on the phone, then press a button here.";
+  const hint = !player ? "Log in on the phone to begin." : connected ? "Connected. Now press a button here." : "Connect amoCRM on the phone, then press a button here.";
+  if (!player || HINT.test($("outcome").textContent)) $("outcome").textContent = hint;
 }
 
 function paintLog() {
