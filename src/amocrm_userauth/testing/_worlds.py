@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 __all__ = ["async_case", "async_together", "case", "together"]
@@ -19,9 +19,7 @@ def async_case(test: Callable[[T, S], Awaitable[None]]) -> Callable[[T], None]:
 
     async def main(suite: Any) -> None:
         made: Any = suite.make_store()
-        given: AbstractAsyncContextManager[Any] = (
-            made if isinstance(made, AbstractAsyncContextManager) else nullcontext(made)
-        )
+        given: Any = made if hasattr(made, "__aenter__") else nullcontext(made)
         async with given as store:
             await test(suite, store)
 
@@ -38,7 +36,7 @@ def case(test: Callable[[T, S], None]) -> Callable[[T], None]:
 
     def run(suite: Any) -> None:
         made: Any = suite.make_store()
-        given: AbstractContextManager[Any] = made if isinstance(made, AbstractContextManager) else nullcontext(made)
+        given: Any = made if hasattr(made, "__enter__") else nullcontext(made)
         with given as store:
             test(suite, store)
 
