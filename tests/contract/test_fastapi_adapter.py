@@ -2,7 +2,10 @@
 
 import logging
 import math
+import socket
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +15,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Security
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
@@ -27,6 +31,7 @@ from amocrm_userauth import (
     errors,
 )
 from amocrm_userauth.fastapi import access_token, amocrm_client, amocrm_router, install_error_handlers
+from amocrm_userauth.fastapi._callers import Caller
 from amocrm_userauth.testing import FakeAmoCRM, async_http_transport, http_transport
 
 _INTEGRATION = Integration("example-id", "example-client-secret", "https://backend.example/callback")
@@ -72,9 +77,6 @@ def _sources(auth: UserAuth | AsyncUserAuth) -> dict[str, Any]:
 
     def with_dependency(app: Annotated[str, Depends(lambda: "app")], request: Request) -> Any:
         return auth if app == "app" and request else None
-
-    async def generator() -> AsyncIterator[Any]:
-        yield auth
 
     return {
         "itself": auth,
@@ -131,6 +133,15 @@ class _Named:
         return "named"
 
 
+def test_a_service_of_ones_own_making_is_one() -> None:
+    """A subclass of either service is taken as it is."""
+
+    class Own(UserAuth):
+        pass
+
+    assert _status(Own(_INTEGRATION, MemoryTokenStore())).status_code == 200
+
+
 @pytest.mark.parametrize("user", ["anna", 7, UUID(int=1), _Named()], ids=lambda user: type(user).__name__)
 def test_users_that_are_their_id_need_no_mapping(auth: UserAuth | AsyncUserAuth, user: object) -> None:
     """Texts, numbers, UUIDs and what says so itself."""
@@ -139,7 +150,7 @@ def test_users_that_are_their_id_need_no_mapping(auth: UserAuth | AsyncUserAuth,
 
 @pytest.mark.parametrize(
     "user",
-    [_Model(id=1), _Data(id=1), {"sub": "1"}, SimpleNamespace(id=1), ["anna"]],
+    [_Model(id=1), _Data(id=1), {"sub": "1"}, True, SimpleNamespace(id=1), ["anna"]],
     ids=lambda user: type(user).__name__,
 )
 def test_other_users_need_a_mapping(auth: UserAuth | AsyncUserAuth, user: object) -> None:
@@ -175,6 +186,19 @@ def test_an_empty_id_is_nobody(auth: UserAuth | AsyncUserAuth, empty: str | None
 def test_an_id_that_cannot_be_one_is_a_developers_job(auth: UserAuth | AsyncUserAuth, wrong: object) -> None:
     """What ``user_id`` gives must be a user id."""
     reply = _status(auth, lambda: "anna", user_id=lambda _: wrong)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "configuration_error")
+
+
+def test_an_id_that_the_store_cannot_have_is_a_developers_job() -> None:
+    """A store with UUIDs for ids refuses other text; that is not the client's doing."""
+
+    class Numbers(MemoryTokenStore):
+        def canonical_user_id(self, user_id: str) -> str:
+            return str(int(user_id))
+
+    auth = UserAuth(_INTEGRATION, Numbers())
+    assert _status(auth, lambda: "007").status_code == 200
+    reply = _status(auth, lambda: "anna")
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "configuration_error")
 
 
@@ -401,9 +425,9 @@ async def test_a_client_lives_as_long_as_the_request() -> None:
     """Without a transport it has one of its own, closed after the endpoint."""
     with UserAuth(_INTEGRATION, MemoryTokenStore()) as auth:
         auth.store.put(_row("anna"))
-        await _opened_and_closed(amocrm_client(auth, lambda: "anna")(service=auth, user="anna"))
+        await _opened_and_closed(amocrm_client(auth, lambda: "anna")(Caller(auth, "anna")))
     auth = AsyncUserAuth(_INTEGRATION, AsyncMemoryTokenStore())
-    await _opened_and_closed(amocrm_client(auth, lambda: "anna")(service=auth, user="anna"))
+    await _opened_and_closed(amocrm_client(auth, lambda: "anna")(Caller(auth, "anna")))
 
 
 async def _opened_and_closed(steps: AsyncIterator[httpx.Client | httpx.AsyncClient]) -> None:
@@ -430,14 +454,14 @@ async def test_a_transport_of_the_other_world_is_a_developers_job(kind: str) -> 
     if kind == "sync":
         with UserAuth(_INTEGRATION, MemoryTokenStore()) as auth:
             auth.store.put(_row("anna"))
-            steps = amocrm_client(auth, lambda: "anna", transport=httpx.AsyncHTTPTransport())(service=auth, user="anna")
+            steps = amocrm_client(auth, lambda: "anna", transport=httpx.AsyncHTTPTransport())(Caller(auth, "anna"))
             client = await anext(steps)
             with pytest.raises(errors.ConfigurationError, match="transport"):
                 client.get("/")
     else:
         auth = AsyncUserAuth(_INTEGRATION, AsyncMemoryTokenStore())
         await auth.store.put(_row("anna"))
-        steps = amocrm_client(auth, lambda: "anna", transport=httpx.HTTPTransport())(service=auth, user="anna")
+        steps = amocrm_client(auth, lambda: "anna", transport=httpx.HTTPTransport())(Caller(auth, "anna"))
         client = await anext(steps)
         with pytest.raises(errors.ConfigurationError, match="transport"):
             await client.get("/")
@@ -605,3 +629,59 @@ def test_the_documents_status_has_the_four_keys(auth: UserAuth | AsyncUserAuth) 
     assert set(schemas["Status"]["properties"]) == {"connected", "hasTokens", "domain", "accountId"}
     assert set(schemas["AuthorizeUrl"]["properties"]) == {"url", "state", "expiresIn"}
     assert schemas["Status"]["properties"]["accountId"]["type"] == "string"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_traceback_with_local_variables_shows_no_code(kind: str) -> None:
+    """Whatever fails below, no frame on the way shows the code or the state (but the failing function's own)."""
+
+    class Broken(UserAuth):
+        def connect(self, user_id: str, **given: Any) -> Any:
+            given.clear()
+            raise ZeroDivisionError
+
+    class AsyncBroken(AsyncUserAuth):
+        async def connect(self, user_id: str, **given: Any) -> Any:
+            given.clear()
+            raise ZeroDivisionError
+
+    auth = (
+        Broken(_INTEGRATION, MemoryTokenStore())
+        if kind == "sync"
+        else AsyncBroken(_INTEGRATION, AsyncMemoryTokenStore())
+    )
+    app = FastAPI()
+    app.include_router(amocrm_router(auth, current_user=lambda: "anna"))
+    body = {"code": "example-sesame", "state": "example-poppy"}
+    with TestClient(app) as client, pytest.raises(ZeroDivisionError) as caught:
+        client.post("/exchange-code", json=body)
+    server = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    server = server[server.index("fastapi/applications.py") :]
+    assert "amocrm_userauth/fastapi/_calls.py" in server
+    assert "example-sesame" not in server
+    assert "example-poppy" not in server
+
+
+def test_an_access_log_shows_no_code(auth: UserAuth | AsyncUserAuth, caplog: pytest.LogCaptureFixture) -> None:
+    """The server logs the callback's address without its query."""
+    app = FastAPI()
+    app.include_router(amocrm_router(auth, current_user=lambda: "anna", deep_link="app://x"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    with caplog.at_level(logging.INFO, "uvicorn.access"), _running(server) as url:
+        assert httpx.get(f"{url}/callback?code=example-code&state=example-state").status_code == 400
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert len(lines) == 1
+    assert lines[0].endswith('"GET /callback HTTP/1.1" 400')
+
+
+@contextmanager
+def _running(server: uvicorn.Server) -> Iterator[str]:
+    with socket.socket() as listener, ThreadPoolExecutor(1) as pool:
+        listener.bind(("127.0.0.1", 0))
+        done = pool.submit(server.run, [listener])
+        host, port = listener.getsockname()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            server.should_exit = True
+            done.result()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError
 from amocrm_userauth.fastapi import _calls, _openapi
-from amocrm_userauth.fastapi._dependencies import Service, ServiceSource, service_of, user_of
+from amocrm_userauth.fastapi._callers import Caller, Service, ServiceSource, caller_of, service_of
 from amocrm_userauth.fastapi._errors import EnvelopeRoute, InvalidRequest, reply
 from amocrm_userauth.fastapi._models import STATE_TTL, AuthorizeUrl, AuthorizeUrlReply, Done, ExchangeCode, StatusReply
 from amocrm_userauth.fastapi._page import checked_deep_link, error_page, redirect, target
@@ -54,9 +54,9 @@ def amocrm_router(
     """
     router = APIRouter(tags=["amoCRM"], route_class=EnvelopeRoute)
     find = service_of(auth)
-    find_user = user_of(current_user, user_id)
-    _add_status_and_url(router, find, find_user)
-    _add_exchange_and_disconnect(router, find, find_user)
+    find_caller = caller_of(find, current_user, user_id)
+    _add_status_and_url(router, find_caller)
+    _add_exchange_and_disconnect(router, find_caller)
     if deep_link is not None and include_callback is not False:
         _add_callback(router, find, checked_deep_link(deep_link))
     elif include_callback:
@@ -65,42 +65,34 @@ def amocrm_router(
     return router
 
 
-def _add_status_and_url(router: APIRouter, find: _Dependency, find_user: _Dependency) -> None:
+def _add_status_and_url(router: APIRouter, find_caller: _Dependency) -> None:
     @router.get("/status", response_model=StatusReply, responses=_openapi.STATUS)
-    async def amocrm_status(
-        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
-    ) -> Response:
+    async def amocrm_status(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Say whether the logged-in user is connected. Never calls amoCRM."""
-        return reply(StatusReply.of(await _calls.status(service, user)))
+        return reply(StatusReply.of(await _calls.status(caller)))
 
     @router.get("/authorize-url", response_model=AuthorizeUrlReply, responses=_openapi.BEGIN)
-    async def amocrm_authorize_url(
-        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
-    ) -> Response:
+    async def amocrm_authorize_url(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Return amoCRM's consent page for the logged-in user; open it in the system browser."""
-        request = await _calls.begin(service, user)
+        request = await _calls.begin(caller)
         return reply(AuthorizeUrlReply(data=AuthorizeUrl(url=request.url, state=request.state, expires_in=STATE_TTL)))
 
 
-def _add_exchange_and_disconnect(router: APIRouter, find: _Dependency, find_user: _Dependency) -> None:
+def _add_exchange_and_disconnect(router: APIRouter, find_caller: _Dependency) -> None:
     @router.post(
         "/exchange-code", response_model=Done, responses=_openapi.CONNECT, openapi_extra=_openapi.CONNECT_EXTRA
     )
     async def amocrm_exchange_code(
-        user: Annotated[str, Depends(find_user)],
-        body: Annotated[ExchangeCode, Depends(_exchange_code)],
-        service: Annotated[Service, Depends(find)],
+        caller: Annotated[Caller, Depends(find_caller)], body: Annotated[ExchangeCode, Depends(_exchange_code)]
     ) -> Response:
         """Connect the logged-in user with the code that amoCRM gave. Repeating the same request is harmless."""
-        await _calls.connect(service, user, body)
+        await _calls.connect(caller, body)
         return reply(Done(message="AMO CRM successfully connected"))
 
     @router.post("/disconnect", response_model=Done, responses=_openapi.DISCONNECT)
-    async def amocrm_disconnect(
-        user: Annotated[str, Depends(find_user)], service: Annotated[Service, Depends(find)]
-    ) -> Response:
+    async def amocrm_disconnect(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Forget the logged-in user's tokens. Succeeds also if there were none."""
-        await _calls.disconnect(service, user)
+        await _calls.disconnect(caller)
         return reply(Done(message="AMO CRM disconnected"))
 
 
