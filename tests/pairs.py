@@ -4,8 +4,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from amocrm_userauth._pairs import AsyncTime, Time
+from amocrm_userauth.sqlalchemy import create_schema
 
 
 async def async_together(calls: list[Callable[[], Awaitable[object]]]) -> list[object]:
@@ -69,6 +74,19 @@ def launch(call: Callable[[], object]) -> Running:
 
     threading.Thread(target=run, daemon=True).start()
     return Running(future)
+
+
+def async_sqlite_engine(path: Path) -> AsyncEngine:
+    """Return an engine on a new SQLite file that has the schema."""
+    sqlite_engine(path).dispose()
+    return create_async_engine(f"sqlite+aiosqlite:///{path}")
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """Return an engine on a new SQLite file that has the schema."""
+    engine = create_engine(f"sqlite:///{path}")
+    create_schema(engine)
+    return engine
 
 
 class AsyncSkippingTime(AsyncTime):
