@@ -10,7 +10,7 @@ from amocrm_userauth.testing._worlds import async_case, async_together
 __all__ = ["AsyncStateContract"]
 
 _CALLERS = 8
-_ROUNDS = 4
+_ROUNDS = 2
 _NONCE = "a" * 64
 _CODE = "c" * 64
 _OTHER_CODE = "C" * 64
@@ -163,8 +163,7 @@ class AsyncStateContract(AsyncStoreSuite):
         await self._claim(store)
         assert await store.finish(nonce_hash=_NONCE, claimant="one", outcome="connected") is True
         assert await store.finish(nonce_hash=_NONCE, claimant="one", outcome="retry") is False
-        (record,) = await store.find_code(_CODE, now=NOW)
-        assert record.outcome == "connected"
+        assert [record.outcome for record in await store.find_code(_CODE, now=NOW)] == ["connected"]
 
     @async_case
     async def test_a_code_is_remembered(self, store: AsyncStore) -> None:

@@ -235,9 +235,10 @@ class RowContract(StoreSuite):
         users = [self.user_id(f"user-{number}") for number in range(3)]
         for number, user in enumerate(users):
             store.put(some_token(user, pair_saved_at=later(-10 + number)))
-        (first,) = store.list_due(saved_before=NOW, limit=1)
-        store.delete(first.user_id)
-        rest = store.list_due(saved_before=NOW, after=(first.pair_saved_at, first.user_id))
+        page = store.list_due(saved_before=NOW, limit=1)
+        assert [row.user_id for row in page] == users[:1]
+        store.delete(users[0])
+        rest = store.list_due(saved_before=NOW, after=(page[0].pair_saved_at, users[0]))
         assert [row.user_id for row in rest] == users[1:]
 
     @case
