@@ -13,6 +13,7 @@ from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.state import utc_now
 from amocrm_userauth._pairs import AsyncTime
 from amocrm_userauth.testing import FakeAmoCRM, async_http_client
+from tests.networks import AsyncNetwork
 from tests.raw import RawServer, hang_up, reply
 
 INTEGRATION = Integration("example-client", "example-secret", "https://app.example/callback")
@@ -40,15 +41,15 @@ def soon(seconds=5.0):
     return AsyncTime().monotonic() + seconds
 
 
-class AsyncRefusing(httpx.AsyncBaseTransport):
-    """A network that makes no connection, the first times."""
+class AsyncRefusing:
+    """A network that fails, the first times."""
 
     def __init__(self, times, kind=httpx.ConnectError):
         self.times = times
         self.kind = kind
         self.calls = 0
 
-    async def handle_async_request(self, request):
+    async def act(self, request):
         self.calls += 1
         if self.calls <= self.times:
             raise self.kind("example: refused")
@@ -59,7 +60,7 @@ class AsyncRefusing(httpx.AsyncBaseTransport):
 async def test_a_connection_that_was_not_made_is_tried_once_more(kind):
     """Nothing was spent, so the second attempt may bring the pair."""
     network = AsyncRefusing(1, kind)
-    async with httpx.AsyncClient(transport=network) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(network.act)) as http:
         assert isinstance(await endpoint(http).exchange(Secret("example-code"), domain=HOST, deadline=soon()), Granted)
     assert network.calls == 2
 
@@ -67,7 +68,7 @@ async def test_a_connection_that_was_not_made_is_tried_once_more(kind):
 async def test_two_refused_connections_are_transient_without_doubt():
     """And there is no third attempt."""
     network = AsyncRefusing(9)
-    async with httpx.AsyncClient(transport=network) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(network.act)) as http:
         answer = await endpoint(http).refresh(TOKEN, pair=pair(), deadline=soon())
     assert isinstance(answer, Transient)
     assert not answer.doubt
@@ -90,7 +91,7 @@ async def test_a_port_where_nobody_listens_is_no_doubt():
 async def test_any_other_failure_leaves_doubt_and_is_not_tried_again(kind):
     """The request may have arrived."""
     network = AsyncRefusing(1, kind)
-    async with httpx.AsyncClient(transport=network) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(network.act)) as http:
         answer = await endpoint(http).refresh(TOKEN, pair=pair(), deadline=soon())
     assert isinstance(answer, Transient)
     assert answer.doubt

@@ -6,6 +6,7 @@ import pytest
 from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
 from amocrm_userauth._pairs import AsyncTime
 from amocrm_userauth.testing import async_http_client
+from tests.networks import AsyncNetwork
 from tests.raw import RawServer, drip, reply
 
 LIBRARIES = pytest.mark.parametrize("library", ["httpx", "httpx2"])
@@ -99,12 +100,11 @@ async def test_a_request_that_cannot_be_built_is_not_sent():
 async def test_a_failure_before_the_headers_went_out_is_not_sent():
     """The trace shows it, whatever the error is called."""
 
-    class AsyncBreaking(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request):
-            await request.extensions["trace"]("connection.connect_tcp.complete", {"return_value": object()})
-            raise RuntimeError("example")
+    async def breaking(request):
+        await request.extensions["trace"]("connection.connect_tcp.complete", {"return_value": object()})
+        raise RuntimeError("example")
 
-    async with httpx.AsyncClient(transport=AsyncBreaking()) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(breaking)) as http:
         with pytest.raises(NotSentError, match="RuntimeError"):
             await send(http)
 
@@ -112,12 +112,11 @@ async def test_a_failure_before_the_headers_went_out_is_not_sent():
 async def test_a_failure_after_the_headers_went_out_may_have_been_sent():
     """The same error a moment later."""
 
-    class AsyncBreaking(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request):
-            await request.extensions["trace"]("http11.send_request_headers.started", {})
-            raise RuntimeError("example")
+    async def breaking(request):
+        await request.extensions["trace"]("http11.send_request_headers.started", {})
+        raise RuntimeError("example")
 
-    async with httpx.AsyncClient(transport=AsyncBreaking()) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(breaking)) as http:
         with pytest.raises(UnknownOutcomeError, match="RuntimeError"):
             await send(http)
 
@@ -125,11 +124,10 @@ async def test_a_failure_after_the_headers_went_out_may_have_been_sent():
 async def test_a_transport_without_trace_leaves_doubt():
     """Then nobody knows."""
 
-    class AsyncBreaking(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request):
-            raise RuntimeError("example")
+    async def breaking(request):
+        raise RuntimeError("example")
 
-    async with httpx.AsyncClient(transport=AsyncBreaking()) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(breaking)) as http:
         with pytest.raises(UnknownOutcomeError, match="RuntimeError"):
             await send(http)
 
@@ -137,11 +135,10 @@ async def test_a_transport_without_trace_leaves_doubt():
 async def test_an_error_of_the_library_is_not_chained():
     """Its frames hold the request."""
 
-    class AsyncBreaking(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request):
-            raise httpx.ReadError("example-secret", request=request)
+    async def breaking(request):
+        raise httpx.ReadError("example-secret", request=request)
 
-    async with httpx.AsyncClient(transport=AsyncBreaking()) as http:
+    async with httpx.AsyncClient(transport=AsyncNetwork(breaking)) as http:
         with pytest.raises(UnknownOutcomeError) as caught:
             await send(http)
     assert caught.value.__cause__ is None

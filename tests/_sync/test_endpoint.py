@@ -14,6 +14,7 @@ from amocrm_userauth._pairs import Time
 from amocrm_userauth._sync.endpoint import Endpoint, Whereabouts
 from amocrm_userauth._sync.http import HTTP
 from amocrm_userauth.testing import FakeAmoCRM, http_client
+from tests.networks import Network
 from tests.raw import RawServer, hang_up, reply
 
 INTEGRATION = Integration("example-client", "example-secret", "https://app.example/callback")
@@ -41,15 +42,15 @@ def soon(seconds=5.0):
     return Time().monotonic() + seconds
 
 
-class Refusing(httpx.BaseTransport):
-    """A network that makes no connection, the first times."""
+class Refusing:
+    """A network that fails, the first times."""
 
     def __init__(self, times, kind=httpx.ConnectError):
         self.times = times
         self.kind = kind
         self.calls = 0
 
-    def handle_request(self, request):
+    def act(self, request):
         self.calls += 1
         if self.calls <= self.times:
             raise self.kind("example: refused")
@@ -60,7 +61,7 @@ class Refusing(httpx.BaseTransport):
 def test_a_connection_that_was_not_made_is_tried_once_more(kind):
     """Nothing was spent, so the second attempt may bring the pair."""
     network = Refusing(1, kind)
-    with httpx.Client(transport=network) as http:
+    with httpx.Client(transport=Network(network.act)) as http:
         assert isinstance(endpoint(http).exchange(Secret("example-code"), domain=HOST, deadline=soon()), Granted)
     assert network.calls == 2
 
@@ -68,7 +69,7 @@ def test_a_connection_that_was_not_made_is_tried_once_more(kind):
 def test_two_refused_connections_are_transient_without_doubt():
     """And there is no third attempt."""
     network = Refusing(9)
-    with httpx.Client(transport=network) as http:
+    with httpx.Client(transport=Network(network.act)) as http:
         answer = endpoint(http).refresh(TOKEN, pair=pair(), deadline=soon())
     assert isinstance(answer, Transient)
     assert not answer.doubt
@@ -91,7 +92,7 @@ def test_a_port_where_nobody_listens_is_no_doubt():
 def test_any_other_failure_leaves_doubt_and_is_not_tried_again(kind):
     """The request may have arrived."""
     network = Refusing(1, kind)
-    with httpx.Client(transport=network) as http:
+    with httpx.Client(transport=Network(network.act)) as http:
         answer = endpoint(http).refresh(TOKEN, pair=pair(), deadline=soon())
     assert isinstance(answer, Transient)
     assert answer.doubt

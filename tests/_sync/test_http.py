@@ -7,6 +7,7 @@ import pytest
 from amocrm_userauth._pairs import Time
 from amocrm_userauth._sync.http import HTTP, NotSentError, Outgoing, UnknownOutcomeError
 from amocrm_userauth.testing import http_client
+from tests.networks import Network
 from tests.raw import RawServer, drip, reply
 
 LIBRARIES = pytest.mark.parametrize("library", ["httpx", "httpx2"])
@@ -100,12 +101,11 @@ def test_a_request_that_cannot_be_built_is_not_sent():
 def test_a_failure_before_the_headers_went_out_is_not_sent():
     """The trace shows it, whatever the error is called."""
 
-    class Breaking(httpx.BaseTransport):
-        def handle_request(self, request):
-            request.extensions["trace"]("connection.connect_tcp.complete", {"return_value": object()})
-            raise RuntimeError("example")
+    def breaking(request):
+        request.extensions["trace"]("connection.connect_tcp.complete", {"return_value": object()})
+        raise RuntimeError("example")
 
-    with httpx.Client(transport=Breaking()) as http:
+    with httpx.Client(transport=Network(breaking)) as http:
         with pytest.raises(NotSentError, match="RuntimeError"):
             send(http)
 
@@ -113,12 +113,11 @@ def test_a_failure_before_the_headers_went_out_is_not_sent():
 def test_a_failure_after_the_headers_went_out_may_have_been_sent():
     """The same error a moment later."""
 
-    class Breaking(httpx.BaseTransport):
-        def handle_request(self, request):
-            request.extensions["trace"]("http11.send_request_headers.started", {})
-            raise RuntimeError("example")
+    def breaking(request):
+        request.extensions["trace"]("http11.send_request_headers.started", {})
+        raise RuntimeError("example")
 
-    with httpx.Client(transport=Breaking()) as http:
+    with httpx.Client(transport=Network(breaking)) as http:
         with pytest.raises(UnknownOutcomeError, match="RuntimeError"):
             send(http)
 
@@ -126,11 +125,10 @@ def test_a_failure_after_the_headers_went_out_may_have_been_sent():
 def test_a_transport_without_trace_leaves_doubt():
     """Then nobody knows."""
 
-    class Breaking(httpx.BaseTransport):
-        def handle_request(self, request):
-            raise RuntimeError("example")
+    def breaking(request):
+        raise RuntimeError("example")
 
-    with httpx.Client(transport=Breaking()) as http:
+    with httpx.Client(transport=Network(breaking)) as http:
         with pytest.raises(UnknownOutcomeError, match="RuntimeError"):
             send(http)
 
@@ -138,11 +136,10 @@ def test_a_transport_without_trace_leaves_doubt():
 def test_an_error_of_the_library_is_not_chained():
     """Its frames hold the request."""
 
-    class Breaking(httpx.BaseTransport):
-        def handle_request(self, request):
-            raise httpx.ReadError("example-secret", request=request)
+    def breaking(request):
+        raise httpx.ReadError("example-secret", request=request)
 
-    with httpx.Client(transport=Breaking()) as http:
+    with httpx.Client(transport=Network(breaking)) as http:
         with pytest.raises(UnknownOutcomeError) as caught:
             send(http)
     assert caught.value.__cause__ is None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from amocrm_userauth import Integration, StateManager
-from amocrm_userauth._core.callback import read_callback
+from amocrm_userauth._core.callback import Query, read_callback
 from amocrm_userauth.errors import InvalidState, UntrustedHost
 
 INTEGRATION = Integration("client", "example-secret", "https://app.example/callback")
@@ -16,7 +16,7 @@ GOOD = [("code", "example-code"), ("state", STATE), ("referer", "Example.amocrm.
 
 
 def read(params, integration=INTEGRATION):
-    return read_callback(params, integration, STATES)
+    return read_callback(Query(params), integration, STATES)
 
 
 def reason(params):

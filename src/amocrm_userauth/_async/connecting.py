@@ -1,7 +1,7 @@
 """From an authorization code to a stored connection, once, for the user that the state was made for."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
@@ -10,7 +10,7 @@ from amocrm_userauth._async.endpoint import AsyncEndpoint
 from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, Outcome, Unsaved
 from amocrm_userauth._core.answers import Granted
-from amocrm_userauth._core.callback import read_callback
+from amocrm_userauth._core.callback import Query, read_callback
 from amocrm_userauth._core.events import Connected, Event
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.meaning import meaning
@@ -98,9 +98,9 @@ class AsyncConnector:
         self._time = time
         self._tell = tell
 
-    async def accept_callback(self, params: Iterable[tuple[str, str]]) -> Callback:
+    async def accept_callback(self, query: Query) -> Callback:
         """Check amoCRM's answer and record whose code it brought; see ``AsyncUserAuth.accept_callback``."""
-        callback, ticket = read_callback(params, self._settings.integration, self._states)
+        callback, ticket = read_callback(query, self._settings.integration, self._states)
         if callback.error:
             return callback
         recorded = await self._store.remember_code(

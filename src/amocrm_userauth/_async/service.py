@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -17,6 +18,7 @@ from amocrm_userauth._async.renewing import AsyncRenewer
 from amocrm_userauth._async.saving import AsyncSaver, AsyncScope
 from amocrm_userauth._async.serving import AsyncServer
 from amocrm_userauth._core.cache import TokenCache
+from amocrm_userauth._core.callback import Query
 from amocrm_userauth._core.decisions import due_at, status_of
 from amocrm_userauth._core.events import Disconnected, Event
 from amocrm_userauth._core.integration import Integration
@@ -96,8 +98,10 @@ class AsyncUserAuth:
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._states = StateManager(integration, state_keys, clock=clock)
+        # an iterator shows nothing of the keys if one of them is refused
+        keys = iter([state_keys] if isinstance(state_keys, (str, bytes)) else state_keys)
         del state_keys
+        self._states = StateManager(integration, keys, clock=clock)
         self._settings = Settings(
             integration=integration,
             state_policy=state_policy,
@@ -147,7 +151,9 @@ class AsyncUserAuth:
             UntrustedHost: ``referer`` is not one of amoCRM's hosts.
 
         """
-        return await self._connector.accept_callback(params)
+        query = Query(params)
+        del params
+        return await self._connector.accept_callback(query)
 
     async def connect(
         self, user_id: str, *, code: str, state: str | None = None, referer: str | None = None
@@ -164,11 +170,12 @@ class AsyncUserAuth:
             TokenNotSaved: the pair waits in this process; the same call tries again to save it.
 
         """
-        user_id = self._store.canonical_user_id(user_id)
-        attempt = Attempt.of(user_id, code, state, referer)
+        brought = Attempt.of("", code, state, referer)
         del code, state
-        if attempt is None:
+        user_id = self._store.canonical_user_id(user_id)
+        if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
+        attempt = replace(brought, user_id=user_id)
         if await self._server.rescued(user_id) is not None:
             raise TokenNotSaved(user_id=user_id)
         row = await self._connector.connect(attempt, self._mine)

@@ -8,14 +8,12 @@ from amocrm_userauth._core.model import Callback
 from amocrm_userauth._core.state import StateManager, Ticket
 from amocrm_userauth.errors import InvalidState, UntrustedHost
 
-__all__ = ["read_callback"]
+__all__ = ["Query", "read_callback"]
 
 _MAX_CODE = 4096
 
 
-def read_callback(
-    params: Iterable[tuple[str, str]], integration: Integration, states: StateManager
-) -> tuple[Callback, Ticket]:
+def read_callback(query: "Query", integration: Integration, states: StateManager) -> tuple[Callback, Ticket]:
     """Return what the query parameters say, and what their state proves.
 
     Raises:
@@ -23,8 +21,6 @@ def read_callback(
         UntrustedHost: ``referer`` is not a host of amoCRM's.
 
     """
-    query = _Query(params)
-    del params
     if query.repeats:
         raise InvalidState("a parameter was given twice", reason="repeated")
     if query.has("from_widget"):
@@ -43,8 +39,8 @@ def read_callback(
     return Callback(state=query.get("state"), code=query.get("code"), referer=query.get("referer")), ticket
 
 
-class _Query:
-    """Query parameters, not shown by a rendered traceback."""
+class Query:
+    """The query parameters of the callback, not shown by a rendered traceback."""
 
     __slots__ = ("_values", "repeats")
 
@@ -54,14 +50,18 @@ class _Query:
         self.repeats = len(self._values) != len(pairs)
 
     def has(self, name: str) -> bool:
+        """Say whether there is such a parameter."""
         return name in self._values
 
     def get(self, name: str) -> str:
+        """Return its value, ``""`` without one."""
         return self._values.get(name, "")
 
     def has_code(self) -> bool:
+        """Say whether there is something that can be a code."""
         code = self.get("code")
         return 0 < len(code) <= _MAX_CODE and code.isascii() and code.isprintable()
 
     def trust_referer(self, suffixes: tuple[str, ...]) -> None:
+        """Bring ``referer`` into its one spelling; ``UntrustedHost`` if it is not amoCRM's."""
         self._values["referer"] = trusted_host(self._values["referer"], suffixes)

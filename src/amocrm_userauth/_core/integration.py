@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NoReturn, Self
@@ -102,10 +103,12 @@ class Integration:
             _refuse("account_id", "must be the account's number when only_this_account is set")
 
     def _own_domain(self) -> str:
-        try:
-            return trusted_host(self.account_domain, self.host_suffixes)
-        except UntrustedHost:
+        host = ""
+        with suppress(UntrustedHost):
+            host = trusted_host(self.account_domain, self.host_suffixes)
+        if not host:
             _refuse("account_domain", "must be a host under host_suffixes, such as 'example.amocrm.ru'")
+        return host
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

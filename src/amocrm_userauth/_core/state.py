@@ -75,9 +75,9 @@ class StateManager:
         del keys, given
         self._ttl = timedelta(seconds=ttl)
         self._clock = clock
-        if any(key.weak for key in self._keys):
-            msg = f"a state key needs at least {_MIN_KEY} characters; make one with secrets.token_urlsafe(32)"
-            raise ConfigurationError(msg)
+        faults = [key.fault for key in self._keys if key.fault]
+        if faults:
+            raise ConfigurationError(faults[0])
         if ttl <= 0:
             msg = "the state's ttl must be a positive number of seconds"
             raise ConfigurationError(msg)
@@ -131,15 +131,16 @@ class StateManager:
 class _Key:
     """One signing key, bound to the client; not shown by a rendered traceback."""
 
-    __slots__ = ("_client", "_raw", "weak")
+    __slots__ = ("_client", "_raw", "fault")
 
     def __init__(self, raw: str | bytes, client_id: str) -> None:
-        if not isinstance(raw, (str, bytes)):  # pyright: ignore[reportUnnecessaryIsInstance] - bytes(32) is 32 zeros
-            msg = f"a state key is text or bytes, not {type(raw).__name__}"
-            raise ConfigurationError(msg)
         self._raw = raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw
         self._client = client_id.encode()
-        self.weak = len(self._raw) < _MIN_KEY
+        self.fault = ""
+        if not isinstance(self._raw, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - a variable that is not set
+            self.fault = f"a state key is text or bytes, not {type(raw).__name__}"
+        elif len(self._raw) < _MIN_KEY:
+            self.fault = f"a state key needs at least {_MIN_KEY} characters; make one with secrets.token_urlsafe(32)"
 
     def tag(self, user_id: str) -> str:
         return _encode(self._mac(b"user", user_id.encode())[:16])

@@ -2,13 +2,13 @@
 """From an authorization code to a stored connection, once, for the user that the state was made for."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
 
 from amocrm_userauth._core.answers import Granted
-from amocrm_userauth._core.callback import read_callback
+from amocrm_userauth._core.callback import Query, read_callback
 from amocrm_userauth._core.events import Connected, Event
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.meaning import meaning
@@ -99,9 +99,9 @@ class Connector:
         self._time = time
         self._tell = tell
 
-    def accept_callback(self, params: Iterable[tuple[str, str]]) -> Callback:
+    def accept_callback(self, query: Query) -> Callback:
         """Check amoCRM's answer and record whose code it brought; see ``UserAuth.accept_callback``."""
-        callback, ticket = read_callback(params, self._settings.integration, self._states)
+        callback, ticket = read_callback(query, self._settings.integration, self._states)
         if callback.error:
             return callback
         recorded = self._store.remember_code(

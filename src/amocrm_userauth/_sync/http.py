@@ -2,6 +2,7 @@
 """The part that knows the HTTP library: httpx or httpx2, whichever client was passed in."""
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
@@ -55,6 +56,7 @@ class HTTP:
     def __init__(self, client: "HTTPClient | None", time: Time) -> None:
         self._client = client
         self._own: httpx.Client | None = None
+        self._process = 0
         self._time = time
 
     @property
@@ -88,7 +90,9 @@ class HTTP:
     def _pick(self) -> "HTTPClient":
         if self._client is not None:
             return self._client
-        if self._own is None:
+        if self._own is None or self._process != os.getpid():
+            # a forked child takes a client of its own: a lock of the parent's may have been held by another thread
+            self._process = os.getpid()
             # a connection kept open may be closed by the server just as a token is sent on it
             self._own = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
         return self._own
