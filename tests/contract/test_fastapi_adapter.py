@@ -336,7 +336,7 @@ def test_faults_of_ours_are_logged(auth: Any, caplog: pytest.LogCaptureFixture) 
     assert [(r.levelname, r.user_id, r.event) for r in caplog.records] == [("WARNING", "anna", "configuration_error")]
 
 
-def _app(auth: Any, fake: FakeAmoCRM, *, handlers: bool = True) -> FastAPI:
+def _app(auth: Any, transport: Any, *, handlers: bool = True) -> FastAPI:
     def current_user(x_user: Annotated[str | None, Header()] = None) -> str | None:
         return x_user
 
@@ -344,7 +344,6 @@ def _app(auth: Any, fake: FakeAmoCRM, *, handlers: bool = True) -> FastAPI:
     if handlers:
         install_error_handlers(app)
     asynchronous = isinstance(auth, AsyncUserAuth)
-    transport = async_http_transport(fake.url) if asynchronous else http_transport(fake.url)
 
     @app.get("/token")
     async def token(token: Annotated[str, Depends(access_token(auth, current_user))]) -> str:
@@ -372,17 +371,19 @@ def _world(kind: str, fake: FakeAmoCRM, **more: Any) -> Iterator[TestClient]:
     if kind == "sync":
         with (
             fake.http_client() as http,
+            http_transport(fake.url) as transport,
             UserAuth(fake.integration(), MemoryTokenStore(), http=http) as auth,
-            TestClient(_app(auth, fake, **more)) as client,
+            TestClient(_app(auth, transport, **more)) as client,
         ):
             yield client
         return
     http = fake.async_http_client()
     auth = AsyncUserAuth(fake.integration(), AsyncMemoryTokenStore(), http=http)
-    with TestClient(_app(auth, fake, **more)) as client:
+    transport = async_http_transport(fake.url)
+    with TestClient(_app(auth, transport, **more)) as client:
         yield client
-        client.portal.call(auth.aclose)
-        client.portal.call(http.aclose)
+        for opened in (auth, transport, http):
+            client.portal.call(opened.aclose)
 
 
 def _connect(client: TestClient, fake: FakeAmoCRM, user: str) -> None:

@@ -255,14 +255,20 @@ def test_a_reconnected_user_is_followed(world: World) -> None:
         assert world.get(client).json()["subdomain"] == "second"
 
 
-def test_the_connection_is_free_during_the_refresh(world: World) -> None:
-    """One connection is enough for the call, the refresh and the second try: the 401 is read first."""
-    world.fake.expire("anna")
-    seen = []
+def test_the_connection_is_free_during_the_refresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 401 is read to its end before another token is asked for: the refresh may need that connection."""
+    seen: list[str] = []
+    access_token = world.auth.access_token
+
+    def asked(user: str, *, rejected: str | None = None) -> object:
+        seen.append("first token" if rejected is None else "another token")
+        return access_token(user, rejected=rejected)
+
+    monkeypatch.setattr(world.auth, "access_token", asked)
     world.script[f"{_HOST}/slow"] = lambda _: world.library.Response(401, stream=_closing(world, seen))
     with world.client() as client:
         world.get(client, "/slow")
-    assert seen == ["read to its end", "read to its end"]
+    assert seen[:3] == ["first token", "read to its end", "another token"]
 
 
 def _closing(world: World, seen: list[str]) -> object:

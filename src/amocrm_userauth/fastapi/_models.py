@@ -109,7 +109,6 @@ class ExchangeCode(BaseModel):
     """The body of ``POST exchange-code``. Keys that are not listed are ignored."""
 
     model_config = ConfigDict(
-        strict=True,
         frozen=True,
         extra="ignore",
         hide_input_in_errors=True,
