@@ -35,6 +35,8 @@ def check_user_id(user_id: object) -> str:
     if not 1 <= len(user_id) <= _MAX_USER_ID or "\0" in user_id:
         msg = "a user id has 1 to 255 characters and no NUL"
         raise ValueError(msg)
+    if user_id.isascii():
+        return user_id
     try:
         user_id.encode()
     except UnicodeEncodeError:

@@ -171,6 +171,8 @@ class Server:
 
     def _ahead(self, row: UserToken, now: datetime) -> UserToken:
         """Return the row; near its end, one caller refreshes first and waits for that a second at most."""
+        if (row.pair.expires_at - now).total_seconds() > self._settings.leeway:
+            return row  # it is never due sooner than that
         leased = row.lease_until is not None and row.lease_until > now
         cooling = row.retry_at is not None and row.retry_at > now
         if now < due_at(row, self._settings.leeway) or leased or cooling or self._under_way(row.user_id):

@@ -24,6 +24,7 @@ Parameters: TypeAlias = "Mapping[str, object]"
 Fields: TypeAlias = "Sequence[Any]"
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3)
+_UNTRIED = Verdict(StoreUnavailable())
 
 
 class AsyncDatabase:
@@ -109,7 +110,7 @@ class AsyncDatabase:
 
     async def run(self, step: Callable[[AsyncConnection], Awaitable[T]], *, again_if_lost: bool = True) -> T:
         """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
-        verdict, lost_before = Verdict(StoreUnavailable()), False
+        verdict, lost_before = _UNTRIED, False
         for pause in (*_PAUSES, None):
             try:
                 async with self._gate, self._engine.connect() as connection:

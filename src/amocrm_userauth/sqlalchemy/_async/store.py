@@ -78,9 +78,8 @@ class AsyncSQLAlchemyTokenStore(AsyncTokenStore, AsyncStateStore):
         """Return the user's row, or ``None``. It needs a key only when a token is looked at."""
         tokens = self._tokens
         user_id = tokens.canonical(user_id)
-        return tokens.own(
-            await self._database.first(tokens.get if with_tokens else tokens.peek, tokens.key(user_id)), user_id
-        )
+        statement = tokens.get if with_tokens else tokens.peek
+        return tokens.own(await self._database.first(statement, {"p_user_id": tokens.ids.native(user_id)}), user_id)
 
     async def put(self, token: UserToken) -> None:
         """Insert or replace the whole row of ``token.user_id``."""
