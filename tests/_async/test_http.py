@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._async.http import _AsyncTrip as AsyncTrip
 from amocrm_userauth._pairs import AsyncTime
 from amocrm_userauth.testing import async_http_client
 from tests.networks import AsyncNetwork
@@ -156,3 +157,57 @@ async def test_a_body_that_drips_on_a_kept_connection_is_cut(library):
             with pytest.raises(UnknownOutcomeError):
                 await send(http, seconds=0.3)
             assert server.connections == 1
+
+
+class Line:
+    """A connection whose socket can be shut down."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.shut = []
+
+    def get_extra_info(self, name):
+        return self if name == "socket" else None
+
+    def shutdown(self, how):
+        self.shut.append(how)
+        if self.error is not None:
+            raise self.error
+
+
+def trip(http, seconds=5.0):
+    clock = AsyncTime()
+    return AsyncTrip(http, POST, clock, clock.monotonic() + seconds)
+
+
+async def test_a_request_that_was_given_up_is_never_sent_late():
+    """It was still connecting: whoever gave up has said that nothing went out, and so it stays."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        given_up = trip(http)
+        given_up.cut()
+        assert isinstance(given_up.failure("timeout"), NotSentError)
+        with pytest.raises(NotSentError, match="out of time"):
+            await given_up._trace("http11.send_request_headers.started", {})
+        assert isinstance(given_up.failure("timeout"), NotSentError)
+
+
+async def test_a_request_past_its_deadline_is_never_sent_late():
+    """By the holder's clock, at the moment of sending."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        late = trip(http, seconds=-1)
+        with pytest.raises(NotSentError, match="out of time"):
+            await late._trace("http2.send_request_headers.started", {})
+
+
+@pytest.mark.parametrize("error", [None, OSError("not connected")])
+async def test_giving_up_frees_the_socket(error):
+    """The newest one that the trace has shown; a socket that is gone already is no error."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        stuck, first, line = trip(http), Line(), Line(error)
+        await stuck._trace("connection.connect_tcp.complete", {"return_value": first})
+        await stuck._trace("connection.start_tls.complete", {"return_value": line})
+        await stuck._trace("http11.send_request_headers.started", {})
+        stuck.cut()
+        assert (first.shut, line.shut) == ([], [2])
+        stuck._begun = True
+        assert isinstance(stuck.failure("timeout"), UnknownOutcomeError)

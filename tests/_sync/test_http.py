@@ -6,6 +6,7 @@ import pytest
 
 from amocrm_userauth._pairs import Time
 from amocrm_userauth._sync.http import HTTP, NotSentError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._sync.http import _Trip as Trip
 from amocrm_userauth.testing import http_client
 from tests.networks import Network
 from tests.raw import RawServer, drip, reply
@@ -157,3 +158,57 @@ def test_a_body_that_drips_on_a_kept_connection_is_cut(library):
             with pytest.raises(UnknownOutcomeError):
                 send(http, seconds=0.3)
             assert server.connections == 1
+
+
+class Line:
+    """A connection whose socket can be shut down."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.shut = []
+
+    def get_extra_info(self, name):
+        return self if name == "socket" else None
+
+    def shutdown(self, how):
+        self.shut.append(how)
+        if self.error is not None:
+            raise self.error
+
+
+def trip(http, seconds=5.0):
+    clock = Time()
+    return Trip(http, POST, clock, clock.monotonic() + seconds)
+
+
+def test_a_request_that_was_given_up_is_never_sent_late():
+    """It was still connecting: whoever gave up has said that nothing went out, and so it stays."""
+    with http_client("http://127.0.0.1:9") as http:
+        given_up = trip(http)
+        given_up.cut()
+        assert isinstance(given_up.failure("timeout"), NotSentError)
+        with pytest.raises(NotSentError, match="out of time"):
+            given_up._trace("http11.send_request_headers.started", {})
+        assert isinstance(given_up.failure("timeout"), NotSentError)
+
+
+def test_a_request_past_its_deadline_is_never_sent_late():
+    """By the holder's clock, at the moment of sending."""
+    with http_client("http://127.0.0.1:9") as http:
+        late = trip(http, seconds=-1)
+        with pytest.raises(NotSentError, match="out of time"):
+            late._trace("http2.send_request_headers.started", {})
+
+
+@pytest.mark.parametrize("error", [None, OSError("not connected")])
+def test_giving_up_frees_the_socket(error):
+    """The newest one that the trace has shown; a socket that is gone already is no error."""
+    with http_client("http://127.0.0.1:9") as http:
+        stuck, first, line = trip(http), Line(), Line(error)
+        stuck._trace("connection.connect_tcp.complete", {"return_value": first})
+        stuck._trace("connection.start_tls.complete", {"return_value": line})
+        stuck._trace("http11.send_request_headers.started", {})
+        stuck.cut()
+        assert (first.shut, line.shut) == ([], [2])
+        stuck._begun = True
+        assert isinstance(stuck.failure("timeout"), UnknownOutcomeError)

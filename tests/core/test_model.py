@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from amocrm_userauth import TokenPair, UserToken
 from amocrm_userauth._core.model import AuthorizationRequest, Callback, RefreshReport, check_user_id
+from amocrm_userauth.errors import AuthorizationDenied
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -99,3 +100,10 @@ def test_no_value_shows_a_secret():
 def test_reports_do_not_share_their_failures():
     """Each has a dictionary of its own."""
     assert RefreshReport().failed is not RefreshReport().failed
+
+
+def test_a_callback_grants_its_code_or_says_that_it_was_denied():
+    """For pages that connect the user right there."""
+    assert Callback(state="example-state", code="example-code").granted() == "example-code"
+    with pytest.raises(AuthorizationDenied):
+        Callback(state="example-state", error="access_denied").granted()

@@ -291,3 +291,41 @@ def test_an_error_is_copied_for_each_who_raises_it():
     assert copied is not error
     assert copied.user_id == "42"
     assert copied.__traceback__ is None
+
+
+def test_the_launcher_starts_a_thread_that_is_no_daemon():
+    """The end of the interpreter waits for the pair to be stored."""
+    mine, kinds = set(), []
+    flight = Flight(lambda: kinds.append(threading.current_thread().daemon))
+    _pairs._launch(flight, mine)
+    flight.wait(10)
+    Flights.join(mine)
+    assert kinds == [False]
+    assert mine == set()
+
+
+def test_a_launcher_without_threads_fails_the_work(monkeypatch: pytest.MonkeyPatch):
+    """Those who wait are told, now and later."""
+
+    def no_threads(self):
+        raise RuntimeError("can't start new thread")
+
+    flight = Flight(lambda: "done")
+    monkeypatch.setattr(_pairs.threading.Thread, "start", no_threads)
+    _pairs._launch(flight, set())
+    assert flight.begun
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="new thread"):
+            flight.wait(10)
+
+
+def test_another_process_has_nothing_under_way(monkeypatch: pytest.MonkeyPatch):
+    """What was started before the fork is the parent's."""
+    flights, work, mine = Flights(), Work(), set()
+    flights.start("k", work, mine)
+    process = os.getpid()
+    with monkeypatch.context() as child:
+        child.setattr(_pairs.os, "getpid", lambda: process + 1)
+        assert flights.find("k") is None
+    work.go.set()
+    Flights.join(mine)
