@@ -2,12 +2,17 @@
 
 import re
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from amocrm_userauth.demo import Demo
 
+PATIENCE = 60_000
+"""Milliseconds: a busy machine is no defect."""
+
 SECRET = re.compile(r"def50200|eyJ[\w-]{20}|amocrm-encrypted:|example-client-secret")
 """Tokens and codes of the fake, ciphertexts, the client secret."""
+
+expect.set_options(timeout=PATIENCE)
 
 # Chromium writes every answer with an error status to the console.
 _ANSWER = re.compile(r"Failed to load resource: the server responded with a status of (400|409|503)")
@@ -40,7 +45,7 @@ class Pages:
     def open(self, *, width: int = 1280, height: int = 800, path: str = "") -> Page:
         """Open the demo's page in a new context, which shares nothing with the others."""
         context = self._browser.new_context(viewport={"width": width, "height": height})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         self._contexts.append(context)
         page = context.new_page()
         page.on("console", self._console)

@@ -22,7 +22,7 @@ __all__ = ["Demo"]
 
 _HOST = "127.0.0.1"
 _BACKLOG = 128
-_PATIENCE = 15.0
+_PATIENCE = 30.0
 
 
 class Demo:
@@ -60,9 +60,9 @@ class Demo:
             self.fake.host(user)
         listener = stack.enter_context(socket.create_server((_HOST, 0), backlog=_BACKLOG))
         self.url = f"http://{_HOST}:{listener.getsockname()[1]}/"
-        server = _Server(self._application())
+        server = _Server(self._application(), listener)
         stack.callback(server.stop)
-        server.start(listener)
+        server.wait_ready()
 
     def _application(self) -> FastAPI:
         origin, log, sessions = self.url.rstrip("/"), Log(self.fake), Sessions()
@@ -90,7 +90,7 @@ def _name(sessions: Sessions, header: str) -> str:
 class _Server(uvicorn.Server):
     """A web server in a thread. Its access log is off: it would print codes."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -104,13 +104,12 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=2,
             )
         )
-        self._thread: threading.Thread | None = None
         self._ready = threading.Event()
-
-    def start(self, listener: socket.socket) -> None:
-        """Serve; return when requests are answered."""
         self._thread = threading.Thread(target=self._run, args=(listener,), name="demo-backend", daemon=True)
         self._thread.start()
+
+    def wait_ready(self) -> None:
+        """Return when requests are answered."""
         if not self._ready.wait(_PATIENCE) or not self.started:
             msg = "the example backend did not start"
             raise RuntimeError(msg)
@@ -118,8 +117,7 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         """Stop serving and wait for the thread."""
         self.should_exit = True
-        if self._thread is not None:
-            self._thread.join(_PATIENCE)
+        self._thread.join(_PATIENCE)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Note when it is done."""
