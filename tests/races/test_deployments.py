@@ -1,6 +1,7 @@
 """Two deployments on one store, one of them with wrong settings: nobody is condemned and the right one still works."""
 
 import contextlib
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from amocrm_userauth import MemoryTokenStore
 from amocrm_userauth.errors import ConfigurationError
 from tests.races.kit import (
     DAY,
+    PATIENCE,
     ROTATIONS,
     USER,
     Clock,
@@ -68,3 +70,26 @@ def test_a_wrong_deployment_at_the_same_moment_condemns_nobody(
         assert all(result == token or isinstance(result, ConfigurationError) for result in results[1::2])
         assert len(fake.pairs(USER)) == 2
         assert_alive(store, fake)
+
+
+def test_a_wrong_deployment_does_not_speak_for_a_connect(rotation: str, mismatch: str, wrong: dict[str, str]) -> None:
+    """The same post at both at once, in one process: the right one connects."""
+    if "client_id" in wrong:
+        pytest.skip("a state is bound to its client id")
+    clock, store, keys = Clock(), MemoryTokenStore(), ["example-key-of-both-deployments"]
+    with world(rotation, clock, client_mismatch=mismatch) as fake, fake.http_client() as http:
+        good = service(fake, store, http, clock=clock, state_keys=keys)
+        bad = service(fake, store, http, clock=clock, state_keys=keys, integration=replace(good.integration, **wrong))
+        with good, bad:
+            request = good.begin(USER)
+            given = {"code": fake.authorize(USER, state=request.state), "state": request.state}
+            hold = fake.hold_next(USER)
+            first = threading.Thread(
+                target=lambda: in_threads([lambda: bad.connect(USER, **given, referer=fake.host(USER))])
+            )
+            first.start()
+            hold.wait_arrived()
+            threading.Timer(0.05, hold.release).start()
+            assert good.connect(USER, **given, referer=fake.host(USER)).connected
+            first.join(PATIENCE)
+            assert_alive(store, fake)

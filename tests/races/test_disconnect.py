@@ -14,7 +14,7 @@ import pytest
 
 from amocrm_userauth import MemoryTokenStore, UserAuth, UserToken
 from amocrm_userauth._core.state import hash_code
-from amocrm_userauth.errors import AmoCRMUserAuthError, NotConnected
+from amocrm_userauth.errors import AmoCRMUserAuthError, NotConnected, StoreUnavailable, TokenNotSaved
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.races.kit import (
     DAY,
@@ -185,3 +185,43 @@ def test_without_compare_and_swap_a_disconnect_would_be_undone() -> None:
         hold.release()
         ended(caller)
         assert store.get(USER) is not None
+
+
+class Down(Wrapped):
+    """A store that takes neither new pairs nor deletions while ``down``."""
+
+    down = False
+
+    def _check(self) -> None:
+        if self.down:
+            raise OSError
+
+    def commit(self, token: UserToken, **more: Any) -> UserToken | None:
+        self._check()
+        return self.inner.commit(token, **more)
+
+    def delete(self, user_id: str, **more: Any) -> bool:
+        self._check()
+        return self.inner.delete(user_id, **more)
+
+
+def test_a_disconnect_that_fails_does_not_drop_the_unsaved_pair() -> None:
+    """The row is still there with a spent token: its new pair must stay in this process."""
+    clock, store = Clock(), Down(MemoryTokenStore())
+    with (
+        world("strict", clock) as fake,
+        fake.http_client() as http,
+        service(fake, store, http, clock=clock, save_budget=0) as auth,
+    ):
+        connect(auth, fake)
+        clock.advance(DAY + 60)
+        store.down = True
+        with pytest.raises(TokenNotSaved):
+            auth.access_token(USER)
+        with pytest.raises(StoreUnavailable):
+            auth.disconnect(USER)
+        store.down = False
+        auth.access_token(USER)
+        assert_alive(store, fake)
+        assert auth.disconnect(USER)
+        assert store.get(USER) is None

@@ -212,7 +212,8 @@ class AsyncUserAuth:
         user_id = self._store.canonical_user_id(user_id)
         as_of = self._cache.changes
         row = await self._server.valid(user_id, rejected)
-        self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
+        if self._settings.cache_ttl:
+            self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
         return row
 
     async def hosts(self, user_id: str) -> tuple[str, str]:
@@ -253,9 +254,15 @@ class AsyncUserAuth:
         AmoCRM has no documented way to revoke a grant: it stays listed there until an administrator removes it.
         """
         user_id = self._store.canonical_user_id(user_id)
-        self._scope.unsaved.pop(user_id, None)
+        unsaved = self._scope.unsaved.pop(user_id, None)
         self._cache.drop(user_id)
-        deleted = await self._store.delete(user_id)
+        try:
+            deleted = await self._store.delete(user_id)
+        except BaseException:
+            # the row may be there still, and its token is spent: without this pair the user would be lost
+            if unsaved is not None and unsaved.over is not None:
+                self._scope.unsaved.setdefault(user_id, unsaved)
+            raise
         self._cache.drop(user_id)
         if deleted:
             self._tell(Disconnected(user_id))

@@ -179,7 +179,8 @@ class Connector:
             raise
 
     def _join(self, attempt: Attempt, ticket: Ticket, host: str, mine: "set[object]", give_up: float) -> Outcome:
-        key = ("connect", ticket.nonce_hash, attempt.code_hash, attempt.user_id)
+        # with the fingerprint: a deployment with wrong settings must not speak for one with the right ones
+        key = ("connect", ticket.nonce_hash, attempt.code_hash, attempt.user_id, self._settings.fingerprint)
         flight = self._scope.flights.start(key, partial(self._exchange_once, attempt, ticket, host), mine)
         try:
             return flight.wait(max(give_up - self._time.monotonic(), 0.0))

@@ -213,7 +213,8 @@ class UserAuth:
         user_id = self._store.canonical_user_id(user_id)
         as_of = self._cache.changes
         row = self._server.valid(user_id, rejected)
-        self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
+        if self._settings.cache_ttl:
+            self._cache.keep(row, due_at(row, self._settings.leeway), as_of=as_of)
         return row
 
     def hosts(self, user_id: str) -> tuple[str, str]:
@@ -254,9 +255,15 @@ class UserAuth:
         AmoCRM has no documented way to revoke a grant: it stays listed there until an administrator removes it.
         """
         user_id = self._store.canonical_user_id(user_id)
-        self._scope.unsaved.pop(user_id, None)
+        unsaved = self._scope.unsaved.pop(user_id, None)
         self._cache.drop(user_id)
-        deleted = self._store.delete(user_id)
+        try:
+            deleted = self._store.delete(user_id)
+        except BaseException:
+            # the row may be there still, and its token is spent: without this pair the user would be lost
+            if unsaved is not None and unsaved.over is not None:
+                self._scope.unsaved.setdefault(user_id, unsaved)
+            raise
         self._cache.drop(user_id)
         if deleted:
             self._tell(Disconnected(user_id))
