@@ -42,7 +42,7 @@ class Bearer:
         return status == _UNAUTHORIZED and header == self.header
 
 
-def destination(*, scheme: str, host: bytes, port: int | None, home: str, hosts: tuple[str, str]) -> str:
+def destination(*, scheme: str, host: bytes, port: int | None, home: str, hosts: tuple[str, str], user_id: str) -> str:
     """Return the host that a signed request goes to.
 
     ``home`` is what the client was made with and stands for the user's account, wherever that is now. ``hosts`` are the
@@ -57,5 +57,5 @@ def destination(*, scheme: str, host: bytes, port: int | None, home: str, hosts:
         name = hosts[0]
     if scheme != "https" or port not in {None, _HTTPS_PORT} or not name or name not in hosts:
         msg = "only https calls to the user's own amoCRM hosts are signed; nothing was sent"
-        raise UntrustedHost(msg)
+        raise UntrustedHost(msg, user_id=user_id)
     return name

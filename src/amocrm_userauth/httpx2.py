@@ -77,8 +77,8 @@ class UserHTTPAuth(httpx2.Auth):
     def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
         bearer = Bearer(self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
         # Asked second: the refresh may just have found that the account has moved.
-        host = _destination(address, self._home, self._auth.hosts(self._user_id))
-        _put(request, address.copy_with(host=host), bearer)
+        hosts = self._auth.hosts(self._user_id)
+        _put(request, _moved(address, self._home, hosts, self._user_id), bearer)
         return bearer
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
@@ -112,8 +112,8 @@ class AsyncUserHTTPAuth(httpx2.Auth):
     async def _sign(self, request: httpx2.Request, address: httpx2.URL, refused: Bearer | None = None) -> Bearer:
         bearer = Bearer(await self._auth.access_token(self._user_id, rejected=refused.token if refused else None))
         # Asked second: the refresh may just have found that the account has moved.
-        host = _destination(address, self._home, await self._auth.hosts(self._user_id))
-        _put(request, address.copy_with(host=host), bearer)
+        hosts = await self._auth.hosts(self._user_id)
+        _put(request, _moved(address, self._home, hosts, self._user_id), bearer)
         return bearer
 
     def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
@@ -123,8 +123,11 @@ class AsyncUserHTTPAuth(httpx2.Auth):
         yield request
 
 
-def _destination(address: httpx2.URL, home: str, hosts: tuple[str, str]) -> str:
-    return destination(scheme=address.scheme, host=address.raw_host, port=address.port, home=home, hosts=hosts)
+def _moved(address: httpx2.URL, home: str, hosts: tuple[str, str], user_id: str) -> httpx2.URL:
+    host = destination(
+        scheme=address.scheme, host=address.raw_host, port=address.port, home=home, hosts=hosts, user_id=user_id
+    )
+    return address.copy_with(host=host)
 
 
 def _put(request: httpx2.Request, address: httpx2.URL, bearer: Bearer) -> None:

@@ -78,8 +78,9 @@ def test_a_header_of_the_callers_is_replaced(world: World) -> None:
 )
 def test_nothing_else_is_signed(world: World, url: str) -> None:
     """Another scheme, port or host is refused before anything is sent."""
-    with world.client() as client, pytest.raises(errors.UntrustedHost):
+    with world.client() as client, pytest.raises(errors.UntrustedHost) as refused:
         world.get(client, url)
+    assert refused.value.user_id == "anna"
     assert world.sent == []
 
 
