@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self, overload
 from amocrm_userauth._core.hosts import DEFAULT_SUFFIXES
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth.testing._fake import clients
+from amocrm_userauth.testing._fake.asgi import ASGIApp
 from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
 from amocrm_userauth.testing._fake.clients import (
     async_http_client,
@@ -175,6 +176,17 @@ class FakeAmoCRM(Handle):
     def control_url(self) -> str:
         """The address of the control port; hand it to :meth:`attach` in other processes."""
         return self._backend.control_url
+
+    @property
+    def app(self) -> ASGIApp:
+        """The fake as an ASGI application, for ``httpx.ASGITransport`` or a server of your own.
+
+        The ``Host`` header says which account is meant. Only for a fake that runs in this process.
+        """
+        if not isinstance(self._backend, Server):
+            msg = "only a fake that runs in this process is at hand as an ASGI application; use its url"
+            raise TypeError(msg)
+        return self._backend.app
 
     def integration(
         self,

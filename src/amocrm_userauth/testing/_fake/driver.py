@@ -1,6 +1,7 @@
 """From a request to its answer: who asks, which failure was arranged, what amoCRM says, how it is sent."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from amocrm_userauth.testing._fake import oauth
 from amocrm_userauth.testing._fake.api import API
@@ -8,13 +9,38 @@ from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
 from amocrm_userauth.testing._fake.consent import consent_page
 from amocrm_userauth.testing._fake.faults import Fault
 from amocrm_userauth.testing._fake.replies import Ask, Reply, api_problem, canned
-from amocrm_userauth.testing._fake.wire import Wire
 from amocrm_userauth.testing._fake.world import World
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "Line"]
 
 _TOKEN = "/oauth2/access_token"
 _LOOKUPS = {"/oauth2/account/current/subdomain", "/oauth2/account/subdomain"}
+
+
+class Line(Protocol):
+    """What brings requests and takes answers: a connection (``Wire``), or one ASGI exchange."""
+
+    async def asked(self) -> Ask | None:
+        """Return the next request, ``None`` when there is no more."""
+        ...
+
+    async def answer(self, reply: Reply) -> bool:
+        """Send an answer; say whether somebody was there to read it."""
+        ...
+
+    async def drip(self, reply: Reply, interval: float) -> bool:
+        """Send an answer, its body a byte at a time."""
+        ...
+
+    async def cut_off(self, reply: Reply) -> None:
+        """Send the first half of an answer and end the connection."""
+
+    def hang_up(self) -> None:
+        """End the connection without another byte."""
+
+    def is_open(self) -> bool:
+        """Whether another request may come."""
+        ...
 
 
 @dataclass(slots=True)
@@ -36,7 +62,7 @@ class Driver:
         self._world = world
         self._api = API(world)
 
-    async def serve(self, wire: Wire) -> None:
+    async def serve(self, wire: Line) -> None:
         """Answer every request of one connection."""
         while (ask := await wire.asked()) is not None:
             call = self._open(ask)
@@ -132,7 +158,7 @@ def _kind(ask: Ask) -> str:
     return "consent" if ask.path.rstrip("/") == "/oauth" else "api"
 
 
-async def _send(wire: Wire, reply: Reply, fault: Fault | None) -> bool:
+async def _send(wire: Line, reply: Reply, fault: Fault | None) -> bool:
     if fault is None:
         return await wire.answer(reply)
     if fault.drops:

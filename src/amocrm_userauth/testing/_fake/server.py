@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
+from amocrm_userauth.testing._fake.asgi import ASGIApp
 from amocrm_userauth.testing._fake.control import Control
 from amocrm_userauth.testing._fake.driver import Driver
 from amocrm_userauth.testing._fake.verbs import Verbs
@@ -75,7 +76,9 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-amocrm", daemon=True)
         self._control = _Port(Control(self.answer, lambda: self.url).serve)
-        self._port = _Port(Driver(world).serve, world.settings.port)
+        driver = Driver(world)
+        self.app = ASGIApp(driver)
+        self._port = _Port(driver.serve, world.settings.port)
         self.url = f"http://127.0.0.1:{self._port.number}"
         self.control_url = f"http://127.0.0.1:{self._control.number}"
         self._refusing = False
