@@ -205,11 +205,11 @@ def test_a_dead_access_token_says_nothing_of_the_refresh_token():
 
 def test_a_stored_api_host_is_checked_before_the_token_goes_there():
     """A row that somebody changed does not send the refresh token away."""
-    with RawServer(reply(200, {"domain": HOST})) as server:
-        with http_client(server.url) as http:
-            evil = pair(api_domain="evil.example")
-            assert endpoint(http).locate(TOKEN, pair=evil, deadline=soon()) == Whereabouts()
-        assert server.connections == 0
+    network = Refusing(0)
+    with httpx.Client(transport=Network(network.act)) as http:
+        evil = pair(api_domain="evil.example")
+        assert endpoint(http).locate(TOKEN, pair=evil, deadline=soon()) == Whereabouts()
+    assert network.calls == 0
 
 
 def test_a_look_up_that_fails_is_an_empty_answer():

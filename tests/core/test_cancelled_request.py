@@ -21,7 +21,7 @@ ANSWER = answer(200, PAIR)
 async def test_a_timeout_around_the_call_shows_nothing_of_the_answer():
     """The frames of the request are chained to the caller's ``TimeoutError``."""
     longer = ANSWER.replace(b"content-length: ", b"content-length: 9") + b" "
-    with RawServer(drip(longer, len(longer) - 1)) as server:
+    with RawServer(drip(longer, len(longer) - 1, interval=10)) as server:
         async with async_http_client(server.url) as http:
             client = AsyncOAuthClient(INTEGRATION, http=http)
             with pytest.raises(TimeoutError) as caught:
