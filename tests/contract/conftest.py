@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, MemoryTokenStore, UserAuth
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.contract.backend import Backend, Clock
+from tests.contract.fastapi_apps import INTEGRATION
 from tests.contract.fastapi_backend import FastAPIBackend
 
 _FASTAPI = {
@@ -47,3 +49,11 @@ def backend(request: pytest.FixtureRequest, fake: FakeAmoCRM, clock: Clock, tmp_
 def _marked(request: pytest.FixtureRequest, name: str) -> dict[str, object]:
     marker = request.node.get_closest_marker(name)
     return dict(marker.kwargs) if marker else {}
+
+
+@pytest.fixture(params=["sync", "async"])
+def auth(request: pytest.FixtureRequest) -> UserAuth | AsyncUserAuth:
+    """Give a service of either world that never gets as far as amoCRM."""
+    if request.param == "sync":
+        return UserAuth(INTEGRATION, MemoryTokenStore())
+    return AsyncUserAuth(INTEGRATION, AsyncMemoryTokenStore())
