@@ -203,7 +203,7 @@ class AsyncUserAuth:
         if rejected is None:
             cached = self._cache.find(user_id)
             if cached is not None:
-                return cached.row.pair.access_token
+                return cached.token
         refused = None if rejected is None else Secret(rejected)
         del rejected
         return (await self._valid(user_id, refused)).pair.access_token

@@ -1,7 +1,7 @@
 """Recently read tokens, so that a call need not ask the store: a bounded staleness for speed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from amocrm_userauth._core.model import UserToken
@@ -13,10 +13,11 @@ _MAX_USERS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A row and until when it may be served without another look."""
+    """A row and until when it may be served without another look; ``token`` is its access token, at hand."""
 
     row: UserToken
     good_until: datetime
+    token: str = field(repr=False)
 
 
 class TokenCache:
@@ -47,7 +48,7 @@ class TokenCache:
             return
         if len(self._rows) >= _MAX_USERS and row.user_id not in self._rows:
             self._rows.clear()
-        self._rows[row.user_id] = Cached(row, min(self._clock() + self._ttl, due))
+        self._rows[row.user_id] = Cached(row, min(self._clock() + self._ttl, due), row.pair.access_token)
 
     def drop(self, user_id: str) -> None:
         """Forget the user."""
