@@ -22,7 +22,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly which servers were missing: what ran against none of them shows less."""
     for report in terminalreporter.stats.get("skipped", []):
         reason = str(report.longrepr)
-        for kind in ("postgresql", "mariadb", "redis"):
+        for kind in ("postgresql", "mariadb", "redis", "chromium"):
             if f"no {kind}: " in reason:
                 services.MISSING.setdefault(kind, reason.partition(f"no {kind}: ")[2].rstrip("')"))
     for kind, reason in services.MISSING.items():
