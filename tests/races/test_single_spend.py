@@ -149,7 +149,8 @@ def test_tasks_of_several_loops_on_one_file_share_one_refresh(rotation: str, tmp
         assert_alive(store, fake)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that threads and fork() do not mix is what this is about
+# from 3.12 on Python warns of a fork beside threads, which is what this is about
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_starts_without_what_its_parent_had_under_way(rotation: str, tmp_path: Path) -> None:
     """Four children, forked while the parent has a refresh under way, wait for it instead of spending the token."""
     path = tmp_path / "tokens.db"
