@@ -1,6 +1,5 @@
 """Nothing secret shows: a whole life of a connection, with every failure, is searched for every secret used."""
 
-import gc
 import io
 import logging
 import traceback
@@ -131,8 +130,6 @@ async def live(fake, store, engine, http, listener) -> set[str]:
     await listener.caught(auth.refresh, "42")
     listener.show(await auth.disconnect("42"))
     await auth.aclose()
-    del auth
-    gc.collect()
     return used
 
 

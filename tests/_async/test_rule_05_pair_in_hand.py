@@ -8,6 +8,7 @@ from amocrm_userauth import errors, events
 from amocrm_userauth.errors import StoreUnavailable
 from tests._async.kit import (
     DAY,
+    AsyncApartStore,
     AsyncFailingStore,
     assert_in_step,
     connect,
@@ -270,3 +271,74 @@ async def test_an_end_of_a_lease_that_cannot_be_noted_leaves_it_to_run_out(fake_
         fake.advance(91)
         await auth.access_token("42")
         assert (await stored(auth)).previous_refresh_token is not None
+
+
+async def unsaved_connect(fake, store):
+    """Let a connect fail at its save; return the call that tries again."""
+    async with serving(fake, store) as auth:
+        request = await auth.begin("42")
+        code = fake.authorize(user="anna", state=request.state)
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.connect("42", code=code, state=request.state, referer=fake.host("anna"))
+        store.failing.clear()
+
+
+async def test_a_connection_made_elsewhere_meanwhile_is_not_overwritten(fake_amocrm):
+    """The user connected through another process while this one could not save: the newer connection stays."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    await unsaved_connect(fake, store)
+    async with serving(fake, AsyncApartStore(store)) as elsewhere:
+        await connect(elsewhere, fake)
+        newer = (await stored(elsewhere)).revision
+    async with serving(fake, store) as auth:
+        await auth.access_token("42")
+        assert (await stored(auth)).revision == newer
+
+
+async def test_a_disconnect_elsewhere_ends_the_attempts_to_save_a_reconnect(fake_amocrm):
+    """The user left through another process while this one could not save their new connection: they stay away."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+    await unsaved_connect(fake, store)
+    async with serving(fake, AsyncApartStore(store)) as elsewhere:
+        await elsewhere.disconnect("42")
+    async with serving(fake, store) as auth:
+        with pytest.raises(errors.NotConnected):
+            await auth.access_token("42")
+        assert await store.get("42") is None
+
+
+async def test_a_newer_connection_wins_over_one_that_is_still_being_saved(fake_amocrm):
+    """Between two attempts to save, another process connected the user: that one's row is the answer, and told once."""
+    fake, told, hooks = fake_amocrm, [], []
+
+    class Overtaken(AsyncFailingStore):
+        """Another process connects the user between two attempts."""
+
+        async def get(self, user_id, *, with_tokens=True):
+            if self.calls.count("put") and hooks:
+                async with serving(fake, AsyncApartStore(self)) as elsewhere:
+                    await connect(elsewhere, hooks.pop())
+            return await super().get(user_id, with_tokens=with_tokens)
+
+    store = Overtaken()
+    async with serving(fake, store, events=told) as auth:
+        hooks.append(fake)
+        store.failing["put"] = 1
+        assert (await connect(auth, fake)).connected
+        assert store.calls.count("put") == 1
+        await assert_in_step(auth, fake)
+    assert [type(event) for event in told] == [events.SaveFailed, events.Recovered]
+
+
+async def test_a_new_connection_is_saved_by_the_process_that_made_it(fake_amocrm, monkeypatch):
+    """After a fork the child leaves an unsaved new connection to its parent."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    await unsaved_connect(fake, store)
+    async with serving(fake, store) as child:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with pytest.raises(errors.NotConnected):
+            await child.access_token("42")
+        monkeypatch.undo()

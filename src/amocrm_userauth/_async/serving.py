@@ -86,8 +86,8 @@ class AsyncServer:
         Returns a row to serve if the save failed again and the pair may be served; raises ``TokenNotSaved`` if it may
         not. ``None`` otherwise.
         """
-        unsaved = self._scope.unsaved.get(user_id)
-        if unsaved is None or user_id in self._scope.saving:
+        unsaved = self._scope.waiting(user_id)
+        if unsaved is None:
             return None
         key = ("save", user_id)
         outcome = await self._scope.flights.start(key, partial(self._rescue, user_id), self._mine).wait()

@@ -71,6 +71,7 @@ class _Claim:
     ticket: Ticket
     host: str
     claimant: str
+    before: str | None
     deadline: float
     ends: float
 
@@ -125,7 +126,8 @@ class Connector:
             row = self._store.get(attempt.user_id, with_tokens=False)
             if row is not None and row.code_hash == attempt.code_hash and row.reauth_reason is None:
                 return row
-            outcome = self._join(attempt, ticket, host, mine, give_up)
+            before = None if row is None else row.code_hash
+            outcome = self._join(attempt, ticket, host, before, mine, give_up)
             if isinstance(outcome, AmoCRMUserAuthError):
                 raise fresh(outcome)
             if outcome is not None:
@@ -178,16 +180,18 @@ class Connector:
             error.user_id = attempt.user_id
             raise
 
-    def _join(self, attempt: Attempt, ticket: Ticket, host: str, mine: "set[object]", give_up: float) -> Outcome:
+    def _join(
+        self, attempt: Attempt, ticket: Ticket, host: str, before: str | None, mine: "set[object]", give_up: float
+    ) -> Outcome:
         # with the fingerprint: a deployment with wrong settings must not speak for one with the right ones
         key = ("connect", ticket.nonce_hash, attempt.code_hash, attempt.user_id, self._settings.fingerprint)
-        flight = self._scope.flights.start(key, partial(self._exchange_once, attempt, ticket, host), mine)
+        flight = self._scope.flights.start(key, partial(self._exchange_once, attempt, ticket, host, before), mine)
         try:
             return flight.wait(max(give_up - self._time.monotonic(), 0.0))
         except TimeoutError:
             raise RefreshInProgress(user_id=attempt.user_id, retry_after=1.0) from None
 
-    def _exchange_once(self, attempt: Attempt, ticket: Ticket, host: str) -> Outcome:
+    def _exchange_once(self, attempt: Attempt, ticket: Ticket, host: str, before: str | None) -> Outcome:
         """Claim the nonce and exchange the code; ``None`` while somebody else is at it."""
         started, claimant = self._time.monotonic(), token_hex(16)
         try:
@@ -198,7 +202,8 @@ class Connector:
         if record.outcome != "claimed" or record.claimant != claimant:
             return self._not_ours(attempt, ticket, record)
         budget = self._settings
-        claim = _Claim(attempt, ticket, host, claimant, started + budget.exchange_budget, started + budget.lease)
+        deadline, ends = started + budget.exchange_budget, started + budget.lease
+        claim = _Claim(attempt, ticket, host, claimant, before, deadline, ends)
         try:
             row = self._exchange(claim)
         except TokenNotSaved as error:
@@ -254,9 +259,11 @@ class Connector:
             code_hash=attempt.code_hash,
             pair_saved_at=self._settings.clock(),
         )
-        row = self._saver.save(Unsaved(token=token, over=None, serve_until=claim.ends))
+        row = self._saver.save(Unsaved(token=token, over=None, before=claim.before, serve_until=claim.ends))
         if row is None:
             raise NotConnected(user_id=attempt.user_id)
+        if row.code_hash != attempt.code_hash:
+            return row
         self._refuse_a_second_login(token)
         self._tell(Connected(attempt.user_id, pair.account_id, pair.domain))
         return row

@@ -2,6 +2,7 @@
 """A pair in hand is not dropped: it is saved, again and again, and kept in this process until it is."""
 
 import logging
+import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,13 +26,16 @@ _log = logging.getLogger("amocrm_userauth")
 class Unsaved:
     """A pair that is not known to be stored. ``over``: the revision that it replaces, ``None`` for a new connection.
 
-    Callers may be served from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
+    ``before`` is the code hash of the row that a new connection found, ``None`` if there was none. Callers may be served
+    from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
     """
 
     token: UserToken
     over: str | None
+    before: str | None = None
     keep_previous: bool = False
     serve_until: float
+    process: int = field(default_factory=os.getpid)
 
 
 @dataclass(slots=True)
@@ -41,6 +45,16 @@ class Scope:
     flights: Flights[Outcome] = field(default_factory=Flights[Outcome])
     unsaved: dict[str, Unsaved] = field(default_factory=dict[str, Unsaved])
     saving: set[str] = field(default_factory=set[str])
+
+    def waiting(self, user_id: str) -> Unsaved | None:
+        """Return the pair that waits to be saved, unless somebody is at it."""
+        unsaved = self.unsaved.get(user_id)
+        if unsaved is None or user_id in self.saving:
+            return None
+        if unsaved.over is None and unsaved.process != os.getpid():
+            del self.unsaved[user_id]  # after a fork a new connection is the parent's to save
+            return None
+        return unsaved
 
     @staticmethod
     def of(store: Store) -> "Scope":
@@ -130,13 +144,15 @@ class Saver:
     def _attempt_again(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:
         token = unsaved.token
         if unsaved.over is None:
-            # the first try may have been stored although it failed, and its pair refreshed since: no second put then
+            # the first try may have been stored although it failed, or the user have left or connected elsewhere since
             try:
                 row = self._store.get(token.user_id, with_tokens=False)
             except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
                 return TokenNotSaved(user_id=token.user_id)
-            if row is not None and row.code_hash == token.code_hash:
+            if row is not None and row.code_hash != unsaved.before:
                 return row
+            if row is None and unsaved.before is not None:
+                return None
         return self._attempt(unsaved)
 
     def _attempt(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:

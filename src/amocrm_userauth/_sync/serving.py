@@ -87,8 +87,8 @@ class Server:
         Returns a row to serve if the save failed again and the pair may be served; raises ``TokenNotSaved`` if it may
         not. ``None`` otherwise.
         """
-        unsaved = self._scope.unsaved.get(user_id)
-        if unsaved is None or user_id in self._scope.saving:
+        unsaved = self._scope.waiting(user_id)
+        if unsaved is None:
             return None
         key = ("save", user_id)
         outcome = self._scope.flights.start(key, partial(self._rescue, user_id), self._mine).wait()
