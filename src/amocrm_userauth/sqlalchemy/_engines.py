@@ -3,20 +3,30 @@
 import asyncio
 import threading
 import weakref
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.pool import StaticPool
 
 from amocrm_userauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["async_check_engine", "async_gate", "async_run", "check_engine", "gate", "run"]
+__all__ = [
+    "AsyncTurns",
+    "Turns",
+    "async_check_engine",
+    "async_run",
+    "async_turns",
+    "check_engine",
+    "run",
+    "turns",
+]
+
+T = TypeVar("T")
 
 
 def async_check_engine(engine: "AsyncEngine") -> "Engine":
@@ -51,40 +61,56 @@ def _refuse_scattered_memory(engine: "Engine") -> "Engine":
     return engine
 
 
-_gates: "weakref.WeakKeyDictionary[Engine, Any]" = weakref.WeakKeyDictionary()
+class AsyncTurns:
+    """Lets one task of each event loop at the connection at a time, and lets it finish.
 
-
-@final
-class _TurnsOfTasks:
-    """Lets one task of each event loop in at a time."""
+    A cancelled call would have its connection thrown away, and with it the database in memory that all share.
+    """
 
     def __init__(self) -> None:
+        """Start with nobody at it."""
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
-    async def __aenter__(self) -> None:
-        await self._lock().acquire()
+    async def run(self, work: "Callable[[], Awaitable[T]]") -> T:
+        """Return what ``work`` returns; it goes on if the caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(self._in_turn(work))
+        task.add_done_callback(_take_note)
+        return await asyncio.shield(task)
 
-    async def __aexit__(self, *_: object) -> None:
-        self._lock().release()
-
-    def _lock(self) -> asyncio.Lock:
-        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-
-def async_gate(engine: "Engine") -> "AbstractAsyncContextManager[Any, Any]":
-    """Return what callers on one event loop pass one by one if they all share one connection, with its transaction."""
-    if isinstance(engine.pool, StaticPool):
-        turns: AbstractAsyncContextManager[Any, Any] = _gates.setdefault(engine, _TurnsOfTasks())
-        return turns
-    return nullcontext()
+    async def _in_turn(self, work: "Callable[[], Awaitable[T]]") -> T:
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            return await work()
 
 
-def gate(engine: "Engine") -> "AbstractContextManager[Any, Any]":
-    """Return what threads pass one by one if they all share one connection, with its transaction."""
-    if isinstance(engine.pool, StaticPool):
-        turns: AbstractContextManager[Any, Any] = _gates.setdefault(engine, threading.Lock())
-        return turns
-    return nullcontext()
+def _take_note(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # nobody may be left to be told
+
+
+class Turns:
+    """Lets one thread at the connection at a time."""
+
+    def __init__(self) -> None:
+        """Start with nobody at it."""
+        self._lock = threading.Lock()
+
+    def run(self, work: "Callable[[], T]") -> T:
+        """Return what ``work`` returns."""
+        with self._lock:
+            return work()
+
+
+_turns: "weakref.WeakKeyDictionary[Engine, Any]" = weakref.WeakKeyDictionary()
+
+
+def async_turns(engine: "Engine") -> AsyncTurns | None:
+    """Return the order in which callers come to the one connection, and its transaction, that all of them share."""
+    return _turns.setdefault(engine, AsyncTurns()) if isinstance(engine.pool, StaticPool) else None
+
+
+def turns(engine: "Engine") -> Turns | None:
+    """Return the order in which callers come to the one connection, and its transaction, that all of them share."""
+    return _turns.setdefault(engine, Turns()) if isinstance(engine.pool, StaticPool) else None
 
 
 async def async_run(connection: "AsyncConnection", work: "Callable[[Connection], None]") -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import AsyncTime
 from amocrm_userauth.errors import StoreUnavailable
-from amocrm_userauth.sqlalchemy._engines import async_gate, async_run
+from amocrm_userauth.sqlalchemy._engines import async_run, async_turns
 from amocrm_userauth.sqlalchemy._failures import Verdict, judge
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class AsyncDatabase:
     def __init__(self, engine: AsyncEngine, below: Engine) -> None:
         """Take the engine, and the one below that does its work."""
         self._engine = engine
-        self._gate = async_gate(below)
+        self._turns = async_turns(below)
         self._time = AsyncTime()
 
     async def first(self, statement: Executable, key: Parameters) -> Fields | None:
@@ -113,8 +114,9 @@ class AsyncDatabase:
         verdict, lost_before = _UNTRIED, False
         for pause in (*_PAUSES, None):
             try:
-                async with self._gate, self._engine.connect() as connection:
-                    return await step(connection)
+                if self._turns is None:
+                    return await self._once(step)
+                return await self._turns.run(partial(self._once, step))
             except Exception as error:  # noqa: BLE001 - of the driver, the pool, the network
                 verdict = judge(error)
             again = verdict.again or (verdict.lost and again_if_lost and not lost_before)
@@ -124,3 +126,7 @@ class AsyncDatabase:
             await self._time.sleep_jittered(pause)
         # Outside of the handler: the cause holds what was sent to the database.
         raise verdict.error
+
+    async def _once(self, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self._engine.connect() as connection:
+            return await step(connection)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import Time
 from amocrm_userauth.errors import StoreUnavailable
-from amocrm_userauth.sqlalchemy._engines import gate, run
+from amocrm_userauth.sqlalchemy._engines import run, turns
 from amocrm_userauth.sqlalchemy._failures import Verdict, judge
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Database:
     def __init__(self, engine: Engine, below: Engine) -> None:
         """Take the engine, and the one below that does its work."""
         self._engine = engine
-        self._gate = gate(below)
+        self._turns = turns(below)
         self._time = Time()
 
     def first(self, statement: Executable, key: Parameters) -> Fields | None:
@@ -111,8 +112,9 @@ class Database:
         verdict, lost_before = _UNTRIED, False
         for pause in (*_PAUSES, None):
             try:
-                with self._gate, self._engine.connect() as connection:
-                    return step(connection)
+                if self._turns is None:
+                    return self._once(step)
+                return self._turns.run(partial(self._once, step))
             except Exception as error:  # noqa: BLE001 - of the driver, the pool, the network
                 verdict = judge(error)
             again = verdict.again or (verdict.lost and again_if_lost and not lost_before)
@@ -122,3 +124,7 @@ class Database:
             self._time.sleep_jittered(pause)
         # Outside of the handler: the cause holds what was sent to the database.
         raise verdict.error
+
+    def _once(self, step: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return step(connection)
