@@ -25,8 +25,8 @@ _log = logging.getLogger("amocrm_userauth")
 class Unsaved:
     """A pair that is not known to be stored. ``over``: the revision that it replaces, ``None`` for a new connection.
 
-    ``before`` is the code hash of the row that a new connection found, ``None`` if there was none. Callers may be served
-    from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
+    ``before`` is the code hash of the row that a new connection found, ``None`` if there was none. Callers may be
+    served from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
     """
 
     token: UserToken
