@@ -9,9 +9,9 @@ from importlib import import_module
 from benchmarks.figures import Figure, Length
 
 # Modules of this package. Each has run(length), which yields figures; one for another database is one more name.
-ALL = ("cached", "stored", "storm", "status", "keepalive", "imports", "weight")
+ALL = ("cached", "stored", "storm", "status", "keepalive", "refreshing", "imports", "weight")
 _HEAD = ("", "what / against what", "ours", "baseline", "ratio", "bar")
-_WIDTHS = (4, 66, 34, 34, 6, 8)
+_WIDTHS = (4, 82, 34, 34, 5, 7)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""``refresh_due``: its pace at the default rate, its cost without one, and what it holds in memory meanwhile."""
+"""``refresh_due``: its pace at the default rate, and what it holds in memory meanwhile."""
 
 import asyncio
 import gc
@@ -7,19 +7,15 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+from datetime import timedelta
 
 import httpx
-from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, Integration, MemoryTokenStore, UserAuth
+from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, MemoryTokenStore, UserAuth
 from amocrm_userauth._pairs import AsyncTime, Time
-from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore
-from amocrm_userauth.testing import FakeAmoCRM
-from benchmarks.figures import Figure, Length, at_most, bytes_text, compare, compare_async, seconds_text
+from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore
+from benchmarks.figures import Figure, Length, at_most, bytes_text, seconds_text
 from benchmarks.rows import INTEGRATION, row
 
 __all__ = ["run"]
@@ -36,8 +32,6 @@ def run(length: Length) -> Iterator[Figure]:
     for kind, took in (("sync", _pace(count)), ("async", asyncio.run(_pace_async(count)))):
         name = f"refresh_due, {kind}, {count} users at {_RATE} / s, latency {_LATENCY} s, clock x {_FASTER} / n / rate"
         yield at_most(name, took, count / _RATE, 1.3, show=seconds_text)
-    with tempfile.TemporaryDirectory() as folder, FakeAmoCRM(process=True, rate_limit=None) as fake:
-        yield from _cost(fake, Path(folder), length)
     yield asyncio.run(_memory(length))
 
 
@@ -115,91 +109,6 @@ async def _pace_async(count: int) -> float:
         took = time.perf_counter() - start
     assert report.refreshed == count, report
     return took * _FASTER
-
-
-def _cost(fake: FakeAmoCRM, folder: Path, length: Length) -> Iterator[Figure]:
-    integration = fake.integration()
-    users = [f"user-{number}" for number in range(length.of(100, 5))]
-    repeats = length.of(9, 2)
-    stores = {
-        "memory": (MemoryTokenStore(), AsyncMemoryTokenStore()),
-        "SQLite": (
-            SQLAlchemyTokenStore(create_engine(f"sqlite:///{folder}/sync.sqlite")),
-            AsyncSQLAlchemyTokenStore(create_async_engine(f"sqlite+aiosqlite:///{folder}/async.sqlite")),
-        ),
-    }
-    for store_name, (store, async_store) in stores.items():
-        name = f"{len(users)} users, {store_name}, no rate / httpx loop"
-        figures = _cost_sync(fake, integration, store, users, repeats)
-        yield at_most(f"refresh_due, sync, {name}", *figures, 2.0, show=seconds_text)
-        figures = asyncio.run(_cost_async(fake, integration, async_store, users, repeats))
-        yield at_most(f"refresh_due, async, {name}", *figures, 2.0, show=seconds_text)
-
-
-def _request(integration: Integration, grant_type: str, name: str, value: str) -> dict[str, str]:
-    return {
-        "client_id": integration.client_id,
-        "client_secret": integration.client_secret,
-        "grant_type": grant_type,
-        "redirect_uri": integration.redirect_uri,
-        name: value,
-    }
-
-
-def _first_token(fake: FakeAmoCRM, integration: Integration, http: httpx.Client, user: str) -> str:
-    body = _request(integration, "authorization_code", "code", fake.authorize(user))
-    return http.post(_url(fake), json=body).raise_for_status().json()["refresh_token"]
-
-
-def _url(fake: FakeAmoCRM) -> str:
-    return f"https://{fake.host('user-0')}/oauth2/access_token"
-
-
-def _cost_sync(
-    fake: FakeAmoCRM, integration: Integration, store: MemoryTokenStore, users: list[str], repeats: int
-) -> tuple[float, float]:
-    if isinstance(store, SQLAlchemyTokenStore):
-        store.create_schema()
-    with fake.http_client() as http, UserAuth(integration, store, http=http) as auth:
-        first = partial(_first_token, fake, integration, http)
-        tokens, url = {user: first(user) for user in users}, _url(fake)
-        for user in users:
-            store.put(row(user, saved_ago=_LONG_AGO, refresh_token=first(user), client_id=integration.client_id))
-
-        def ours() -> None:
-            report = auth.refresh_due(older_than=datetime.now(UTC), rate=None)
-            assert report.refreshed == len(users), report
-
-        def baseline() -> None:
-            for user in users:
-                body = _request(integration, "refresh_token", "refresh_token", tokens[user])
-                tokens[user] = http.post(url, json=body).raise_for_status().json()["refresh_token"]
-
-        return compare(ours, baseline, repeats=repeats, per=len(users))
-
-
-async def _cost_async(
-    fake: FakeAmoCRM, integration: Integration, store: AsyncMemoryTokenStore, users: list[str], repeats: int
-) -> tuple[float, float]:
-    if isinstance(store, AsyncSQLAlchemyTokenStore):
-        await store.create_schema()
-    with fake.http_client() as sync_http:
-        first = partial(_first_token, fake, integration, sync_http)
-        tokens, url = {user: first(user) for user in users}, _url(fake)
-        for user in users:
-            await store.put(row(user, saved_ago=_LONG_AGO, refresh_token=first(user), client_id=integration.client_id))
-    async with fake.async_http_client() as http, AsyncUserAuth(integration, store, http=http) as auth:
-
-        async def ours() -> None:
-            report = await auth.refresh_due(older_than=datetime.now(UTC), rate=None)
-            assert report.refreshed == len(users), report
-
-        async def baseline() -> None:
-            for user in users:
-                body = _request(integration, "refresh_token", "refresh_token", tokens[user])
-                tokens[user] = (await http.post(url, json=body)).raise_for_status().json()["refresh_token"]
-
-        return await compare_async(ours, baseline, repeats=repeats, per=len(users))
 
 
 async def _memory(length: Length) -> Figure:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import create_engine
@@ -22,7 +23,7 @@ from benchmarks.figures import Figure, Length, exactly
 __all__ = ["on_database", "run"]
 
 _USER, _LOGIN = "broker-1", "anna"
-_CALLERS, _PROCESSES, _CALLERS_EACH = 50, 4, 10
+_CALLERS, _CALLERS_EACH = 50, 10
 _TWO_DAYS = 2 * 86_400
 _PATIENCE = 120.0
 
@@ -36,17 +37,21 @@ def run(length: Length) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens.sqlite"
         yield from on_database(
-            "SQLite file", f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}", rounds=length.of(5, 1)
+            "SQLite file",
+            f"sqlite:///{path}",
+            f"sqlite+aiosqlite:///{path}",
+            rounds=length.of(5, 1),
+            processes=length.of(4, 2),
         )
 
 
-def on_database(name: str, url: str, async_url: str, *, rounds: int) -> Iterator[Figure]:
+def on_database(name: str, url: str, async_url: str, *, rounds: int, processes: int) -> Iterator[Figure]:
     """Let processes meet on one database, which gets the tables and a user."""
     for kind, work, their_url in (("threads", _thread_process, url), ("tasks", _task_process, async_url)):
         with FakeAmoCRM(process=True, rate_limit=None) as fake:
-            yield _in_processes(
-                f"{_PROCESSES} processes x {_CALLERS_EACH} {kind}, {name}", fake, rounds, work, url, their_url
-            )
+            storm = partial(_process_storm, work, processes)
+            verdicts = _in_processes(storm, fake, rounds, url, their_url)
+            yield _figure(f"{processes} processes x {_CALLERS_EACH} {kind}, {name}", verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +152,8 @@ class _Job:
 
 
 def _in_processes(
-    name: str, fake: FakeAmoCRM, rounds: int, work: Callable[..., None], url: str, their_url: str
-) -> Figure:
+    storm: Callable[["_Job"], tuple[list[str], float]], fake: FakeAmoCRM, rounds: int, url: str, their_url: str
+) -> list[tuple[str, float]]:
     integration, engine, verdicts = fake.integration(), create_engine(url), []
     store = SQLAlchemyTokenStore(engine)
     store.create_schema()
@@ -157,18 +162,18 @@ def _in_processes(
     for turn in range(1, rounds + 1):
         fake.advance(_TWO_DAYS)
         before = fake.token_calls()
-        answers, took = _process_storm(work, _Job(their_url, fake.url, integration, turn * _TWO_DAYS))
+        answers, took = storm(_Job(their_url, fake.url, integration, turn * _TWO_DAYS))
         row = store.get(_USER)
         verdicts.append(_verdict(fake, before, answers, row and row.pair, took))
     engine.dispose()
-    return _figure(name, verdicts)
+    return verdicts
 
 
-def _process_storm(work: Callable[..., None], job: _Job) -> tuple[list[str], float]:
+def _process_storm(work: Callable[..., None], processes: int, job: _Job) -> tuple[list[str], float]:
     """Start the processes, let them off at once, and collect what their callers got; a dead one's callers failed."""
     spawn = multiprocessing.get_context("spawn")
-    gate, answers = spawn.Barrier(_PROCESSES + 1), spawn.Queue()
-    children = [spawn.Process(target=work, args=(job, gate, answers)) for _ in range(_PROCESSES)]
+    gate, answers = spawn.Barrier(processes + 1), spawn.Queue()
+    children = [spawn.Process(target=work, args=(job, gate, answers)) for _ in range(processes)]
     for child in children:
         child.start()
     gate.wait(_PATIENCE)
