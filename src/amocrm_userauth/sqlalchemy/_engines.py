@@ -74,17 +74,13 @@ class AsyncTurns:
     async def run(self, work: "Callable[[], Awaitable[T]]") -> T:
         """Return what ``work`` returns; it goes on if the caller is cancelled."""
         task = asyncio.get_running_loop().create_task(self._in_turn(work))
-        task.add_done_callback(_take_note)
+        # Taken note of here, as nobody may be left to be told.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
     async def _in_turn(self, work: "Callable[[], Awaitable[T]]") -> T:
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             return await work()
-
-
-def _take_note(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        task.exception()  # nobody may be left to be told
 
 
 class Turns:

@@ -1,6 +1,7 @@
 """User ids as the API has them (text) and as the table has them (text, UUID or integer)."""
 
 import re
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -61,10 +62,9 @@ def _canonical_uuid(user_id: object) -> str:
 
 
 def _python_type(kind: TypeEngine[Any]) -> object:
-    try:
-        python: object = kind.python_type
-    except NotImplementedError:
-        python = None
+    python: object = None
+    with suppress(NotImplementedError):
+        python = kind.python_type
     if python in {str, int, UUID} or not isinstance(kind, TypeDecorator):
         return python
     return _python_type(kind.impl_instance)

@@ -45,8 +45,8 @@ _OPTIONS: dict[str, Any] = {
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment, to the microsecond: aware UTC in Python, whatever the database makes of it."""
 
-    impl = DateTime(timezone=True)
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = DateTime(timezone=True)
+    cache_ok: bool | None = True
 
     def load_dialect_impl(self, dialect: "Dialect") -> TypeEngine[Any]:
         """Keep microseconds on MariaDB and MySQL, whose plain DATETIME rounds to seconds."""
@@ -78,8 +78,8 @@ class ExactText(TypeDecorator[str]):
     MariaDB's and MySQL's default collations find ``bob`` for ``'Bob '``. Ordered by code point in every database.
     """
 
-    impl = String
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String
+    cache_ok: bool | None = True
 
     def __init__(self, length: int) -> None:
         """Hold up to ``length`` characters."""

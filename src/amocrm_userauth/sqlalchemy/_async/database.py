@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import AsyncTime
-from amocrm_userauth.errors import StoreUnavailable
 from amocrm_userauth.sqlalchemy._engines import async_run, async_turns
-from amocrm_userauth.sqlalchemy._failures import Verdict, judge
+from amocrm_userauth.sqlalchemy._failures import judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ Parameters: TypeAlias = "Mapping[str, object]"
 Fields: TypeAlias = "Sequence[Any]"
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3)
-_UNTRIED = Verdict(StoreUnavailable())
 
 
 class AsyncDatabase:
@@ -111,21 +109,20 @@ class AsyncDatabase:
 
     async def run(self, step: Callable[[AsyncConnection], Awaitable[T]], *, again_if_lost: bool = True) -> T:
         """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
-        verdict, lost_before = _UNTRIED, False
-        for pause in (*_PAUSES, None):
+        pauses, lost_before = iter(_PAUSES), False
+        while True:
             try:
                 if self._turns is None:
                     return await self._once(step)
                 return await self._turns.run(partial(self._once, step))
             except Exception as error:  # noqa: BLE001 - of the driver, the pool, the network
                 verdict = judge(error)
-            again = verdict.again or (verdict.lost and again_if_lost and not lost_before)
-            if not again or pause is None:
-                break
+            # Outside of the handler: the cause holds what was sent to the database.
+            pause = next(pauses, None)
+            if pause is None or not (verdict.again or (verdict.lost and again_if_lost and not lost_before)):
+                raise verdict.error
             lost_before = lost_before or verdict.lost
             await self._time.sleep_jittered(pause)
-        # Outside of the handler: the cause holds what was sent to the database.
-        raise verdict.error
 
     async def _once(self, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._engine.connect() as connection:

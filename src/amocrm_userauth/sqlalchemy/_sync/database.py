@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import Time
-from amocrm_userauth.errors import StoreUnavailable
 from amocrm_userauth.sqlalchemy._engines import run, turns
-from amocrm_userauth.sqlalchemy._failures import Verdict, judge
+from amocrm_userauth.sqlalchemy._failures import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ Parameters: TypeAlias = "Mapping[str, object]"
 Fields: TypeAlias = "Sequence[Any]"
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3)
-_UNTRIED = Verdict(StoreUnavailable())
 
 
 class Database:
@@ -109,21 +107,20 @@ class Database:
 
     def run(self, step: Callable[[Connection], T], *, again_if_lost: bool = True) -> T:
         """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
-        verdict, lost_before = _UNTRIED, False
-        for pause in (*_PAUSES, None):
+        pauses, lost_before = iter(_PAUSES), False
+        while True:
             try:
                 if self._turns is None:
                     return self._once(step)
                 return self._turns.run(partial(self._once, step))
             except Exception as error:  # noqa: BLE001 - of the driver, the pool, the network
                 verdict = judge(error)
-            again = verdict.again or (verdict.lost and again_if_lost and not lost_before)
-            if not again or pause is None:
-                break
+            # Outside of the handler: the cause holds what was sent to the database.
+            pause = next(pauses, None)
+            if pause is None or not (verdict.again or (verdict.lost and again_if_lost and not lost_before)):
+                raise verdict.error
             lost_before = lost_before or verdict.lost
             self._time.sleep_jittered(pause)
-        # Outside of the handler: the cause holds what was sent to the database.
-        raise verdict.error
 
     def _once(self, step: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:

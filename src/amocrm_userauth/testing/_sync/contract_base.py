@@ -66,8 +66,6 @@ def some_token(user_id: str, revision: str = "rev-1", /, **changes: object) -> U
 
 def plain(token: UserToken | None) -> dict[str, object]:
     """Return every field of a row, with its tokens looked at, so that rows of all stores compare."""
-    if token is None:
-        return {}
-    previous = token.previous_refresh_token
-    fields: dict[str, object] = {name: getattr(token, name) for name in UserToken.__slots__}
+    fields: dict[str, object] = {name: getattr(token, name, None) for name in UserToken.__slots__}
+    previous = fields["previous_refresh_token"]
     return fields | {"previous_refresh_token": previous() if callable(previous) else previous}
