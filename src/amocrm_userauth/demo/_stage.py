@@ -54,7 +54,7 @@ class _Switch:
 
     def __init__(self, fake: FakeAmoCRM) -> None:
         self._fake = fake
-        self.is_down = False
+        self.is_down: bool = False
 
     def turn(self, *, down: bool) -> None:
         (self._fake.down if down else self._fake.up)()

@@ -14,8 +14,8 @@ class HeldRequest:
 
     def __init__(self) -> None:
         """Make a place that nobody has come to."""
-        self.arrived = threading.Event()
-        self.drop = False
+        self.arrived: threading.Event = threading.Event()
+        self.drop: bool = False
         self._lock = threading.Lock()
         self._open = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from amocrm_userauth.testing._fake.books import Books
@@ -21,10 +22,10 @@ class World:
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] | None = None) -> None:
         """Start with nobody in it."""
-        self.settings = settings
-        self.lock = threading.RLock()
-        self.books = Books()
-        self.faults = Faults()
+        self.settings: Settings = settings
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self.books: Books = Books()
+        self.faults: Faults = Faults()
         self.clients: dict[str, Client] = {}
         self.accounts: list[Account] = []
         self.people: dict[str, Person] = {}
