@@ -2,14 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from amocrm_userauth.testing._fake.books import Books
 from amocrm_userauth.testing._fake.faults import Faults
 from amocrm_userauth.testing._fake.model import Account, Client, Code, Grant, Pair, Person
 from amocrm_userauth.testing._fake.settings import Settings
 from amocrm_userauth.testing._fake.tokens import access_token, opaque
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 __all__ = ["FIRST_ACCOUNT_ID", "World"]
 
