@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import NullType, TypeDecorator
@@ -37,12 +37,12 @@ from amocrm_userauth.errors import ConfigurationError, NotConnected, StoreUnavai
 from amocrm_userauth.sqlalchemy import (
     AsyncSQLAlchemyTokenStore,
     SQLAlchemyTokenStore,
-    UtcDateTime,
     create_schema,
     state_table,
     token_table,
 )
 from amocrm_userauth.sqlalchemy._failures import judge
+from amocrm_userauth.sqlalchemy.tables import SecretText, UtcDateTime
 from tests.engines import async_engine, engine
 
 
@@ -179,12 +179,12 @@ def test_ids_of_every_kind_come_back(kind: Any, given_id: str, native: object, t
     made.dispose()
 
 
-def token(user_id: str) -> Any:
+def token(user_id: str, secret: str = "example") -> Any:
     from amocrm_userauth import TokenPair, UserToken
 
     now = datetime(2025, 1, 1, tzinfo=UTC)
-    pair = TokenPair(access_token="example", refresh_token="example", expires_at=now)
-    return UserToken(user_id=user_id, pair=pair, revision="r", pair_saved_at=now)
+    pair = TokenPair(access_token=secret, refresh_token=secret, expires_at=now)
+    return UserToken(user_id=user_id, pair=pair, revision="r", pair_saved_at=now, previous_refresh_token=secret)
 
 
 class Opaque(TypeDecorator[object]):
@@ -237,6 +237,24 @@ def test_processes_that_start_together_create_one_schema(address: str | URL) -> 
         with ThreadPoolExecutor(6) as pool:
             calls = [pool.submit(create_schema, made, table=tables[0], states=tables[1]) for _ in range(6)]
             assert [call.result() for call in calls] == [None] * 6
+        tables = token_table(MetaData(), f"raced_tokens_{number}_"), state_table(MetaData(), f"raced_states_{number}_")
+        store = SQLAlchemyTokenStore(made, table=tables[0], states=tables[1])
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(store.create_schema) for _ in range(6)]
+            assert [call.result() for call in calls] == [None] * 6
+
+
+def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """After a few attempts the reason is passed on."""
+    with pytest.raises(StoreUnavailable):
+        SQLAlchemyTokenStore(engine(f"sqlite:///{tmp_path}/no/such/folder")).create_schema()
+
+
+def test_a_schema_on_a_connection_fails_at_once(address: str | URL) -> None:
+    """Its transaction is the caller's: what failed in it is not tried again."""
+    made = engine(address, poolclass=NullPool)
+    with made.connect() as connection, pytest.raises(DatabaseError):
+        create_schema(connection, table=token_table(MetaData(), "t", schema="no_such_schema"))
 
 
 def test_the_index_serves_the_walk_of_what_is_due(postgresql: URL) -> None:
@@ -302,6 +320,29 @@ def test_errors_are_judged_by_what_the_caller_must_do(error: Exception, kind: ty
 
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_logged_statements_show_no_token(address: str | URL, caplog: pytest.LogCaptureFixture) -> None:
+    """An engine that logs statements, parameters and rows logs stars for tokens, encrypted or not."""
+    made = engine(address, poolclass=NullPool, echo="debug")
+    store = SQLAlchemyTokenStore(made, table=token_table(MetaData(), "logged_tokens"))
+    store.create_schema()
+    secret = token("bob", "example-secret")
+    store.put(secret)
+    store.commit(secret, over="r", keep_previous=True)
+    row = store.get("bob")
+    assert row is not None
+    assert (row.pair, row.previous_refresh_token) == (secret.pair, "example-secret")
+    assert {type(row.pair.access_token), type(row.previous_refresh_token)} == {str}
+    assert "***" in caplog.text
+    assert "Row (" in caplog.text
+    assert "example-secret" not in caplog.text
+
+
+def test_an_absent_token_is_no_text() -> None:
+    """``None`` stays ``None`` both ways."""
+    assert SecretText().process_bind_param(None, sqlite.dialect()) is None
+    assert SecretText().process_result_value(None, sqlite.dialect()) is None
 
 
 def test_the_sync_store_needs_no_greenlet(tmp_path: Path) -> None:

@@ -6,13 +6,11 @@ needs neither asyncio's part of SQLAlchemy nor greenlet.
 
 from amocrm_userauth.sqlalchemy._async.store import AsyncSQLAlchemyTokenStore
 from amocrm_userauth.sqlalchemy._sync.store import SQLAlchemyTokenStore
-from amocrm_userauth.sqlalchemy.tables import ExactText, UtcDateTime, create_schema, state_table, token_table
+from amocrm_userauth.sqlalchemy.tables import create_schema, state_table, token_table
 
 __all__ = [
     "AsyncSQLAlchemyTokenStore",
-    "ExactText",
     "SQLAlchemyTokenStore",
-    "UtcDateTime",
     "create_schema",
     "state_table",
     "token_table",

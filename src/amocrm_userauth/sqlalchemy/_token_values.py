@@ -123,11 +123,11 @@ class _Sealed:
         self._column = column
 
     def __call__(self) -> str:
-        return unseal(self._cipher, self._stored, user_id=self._user_id, column=self._column)
+        return unseal(self._cipher, str(self._stored), user_id=self._user_id, column=self._column)
 
 
 def _late(stored: str, cipher: TokenCipher | None, user_id: str, column: str) -> "str | _Sealed":
-    return stored if cipher is None and not stored.startswith(TAG) else _Sealed(stored, cipher, user_id, column)
+    return str(stored) if cipher is None and not stored.startswith(TAG) else _Sealed(stored, cipher, user_id, column)
 
 
 def token_of(row: Sequence[Any], user_id: str, cipher: TokenCipher | None) -> UserToken:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     DateTime,
     ForeignKey,
     Index,
@@ -25,10 +26,10 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from amocrm_userauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Dialect, Engine
     from sqlalchemy.sql.compiler import TypeCompiler
 
-__all__ = ["ExactText", "UtcDateTime", "create_schema", "state_table", "token_table"]
+__all__ = ["ExactText", "SecretText", "UtcDateTime", "create_schema", "state_table", "token_table"]
 
 _ID = 255
 _HASH = 128
@@ -92,6 +93,31 @@ class ExactText(TypeDecorator[str]):
         return dialect.type_descriptor(String(self.length, collation=collation))
 
 
+@final
+class SecretText(TypeDecorator[str]):
+    """A token, encrypted or not: whatever logs statements, parameters and rows (``echo=True``) shows stars for it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: "Dialect") -> str | None:  # noqa: ARG002
+        """Send the text itself."""
+        return None if value is None else _Unshown(value)
+
+    def process_result_value(self, value: str | None, dialect: "Dialect") -> str | None:  # noqa: ARG002
+        """Read the text itself; ``str(value)`` gives it without the cloak."""
+        return None if value is None else _Unshown(value)
+
+
+class _Unshown(str):
+    """Text that is all there, but does not show itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 # Decided at the time of the DDL: only a connected dialect knows whether "mysql" is MariaDB.
 @compiles(ExactText, "mysql")
 @compiles(ExactText, "mariadb")
@@ -129,9 +155,9 @@ def token_table(
         metadata,
         Column("id", Uuid(), primary_key=True),
         Column("user_id", _user_id_type(metadata, user_id_type, user_fk), *references, nullable=False),
-        Column("access_token", Text, nullable=False),
-        Column("refresh_token", Text, nullable=False),
-        Column("previous_refresh_token", Text),
+        Column("access_token", SecretText, nullable=False),
+        Column("refresh_token", SecretText, nullable=False),
+        Column("previous_refresh_token", SecretText),
         Column("token_type", String(_WORD), nullable=False),
         Column("code_hash", ExactText(_HASH), nullable=False),
         Column("client_id", ExactText(_HASH), nullable=False),
@@ -193,6 +219,8 @@ def create_schema(bind: "Engine | Connection", *, table: Table | None = None, st
         try:
             wanted.create(bind, checkfirst=True)
         except DatabaseError:
+            if isinstance(bind, Connection):
+                raise  # its transaction may be over
             # Another process may have made it between the look and the step. If it was something else, say it again.
             wanted.create(bind, checkfirst=True)
 

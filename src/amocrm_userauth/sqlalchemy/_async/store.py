@@ -72,6 +72,10 @@ class AsyncSQLAlchemyTokenStore(AsyncTokenStore, AsyncStateStore):
     async def create_schema(self) -> None:
         """Create the tables where they are missing; for applications without migrations."""
         make = partial(create_schema, table=self._table, states=self._states_table)
+        for _ in range(2):  # for each table another process may be a moment earlier
+            with suppress(StoreUnavailable):
+                await self._database.make(make)
+                return
         await self._database.make(make)
 
     async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:

@@ -72,6 +72,10 @@ class SQLAlchemyTokenStore(TokenStore, StateStore):
     def create_schema(self) -> None:
         """Create the tables where they are missing; for applications without migrations."""
         make = partial(create_schema, table=self._table, states=self._states_table)
+        for _ in range(2):  # for each table another process may be a moment earlier
+            with suppress(StoreUnavailable):
+                self._database.make(make)
+                return
         self._database.make(make)
 
     def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
