@@ -55,4 +55,6 @@ def assert_nothing_shows(error: BaseException, secrets: dict[str, str]) -> None:
         where = [line[:200] for line in text.splitlines() if secret in line]
         assert not where, f"{name} shows in {where}"
     for one in _chain(error):
-        assert one is error or (one is error.__context__ is not None and error.__suppress_context__), f"chained: {one!r}"
+        assert one is error or (one is error.__context__ is not None and error.__suppress_context__), (
+            f"chained: {one!r}"
+        )
