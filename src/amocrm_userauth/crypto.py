@@ -42,9 +42,8 @@ class TokenCipher(Protocol):
 class FernetCipher:
     """Encrypts with Fernet keys: the first one writes, all of them read.
 
-    To change keys put the new one in front, deploy, rewrite the rows (``store.reencrypt()`` or the command
-    ``amocrm-userauth keys rotate``), then drop the old one. Values that were stored before there was a cipher are
-    read as they are and encrypted at their next write.
+    To change keys put the new one in front, deploy, rewrite the rows (``store.reencrypt()``), then drop the old one.
+    Values that were stored before there was a cipher are read as they are and encrypted at their next write.
 
     Args:
         keys: Fernet keys as text or bytes, such as :meth:`generate_key` makes them. Keep them out of the database.

@@ -26,6 +26,7 @@ from amocrm_userauth.crypto import TAG, FernetCipher
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, StoreUnavailable
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, state_table, token_table
 from tests.engines import async_engine, below, engine
+from tests.pairs import async_together
 
 NOW = datetime(2025, 3, 9, 12, tzinfo=UTC)
 SECRETS = ("example-access-secret", "example-refresh-secret", "example-previous-secret")
@@ -356,6 +357,19 @@ async def test_a_broken_connection_is_replaced(server: str, request: pytest.Fixt
     await made.dispose()
 
 
+async def test_a_connection_that_breaks_again_is_given_up(postgresql: URL) -> None:
+    """A broken connection costs one more attempt, not a row of them."""
+    made = async_engine(postgresql)
+    store = AsyncSQLAlchemyTokenStore(made)
+    await store.create_schema()
+    pauses = store._database._time = Pauses()
+    event.listen(below(made), "before_cursor_execute", lambda *_: cut_off(made, postgresql))
+    with pytest.raises(StoreUnavailable):
+        await store.get("bob")
+    assert len(pauses.taken) == 1
+    await made.dispose()
+
+
 @pytest.fixture
 def users() -> Table:
     return Table("users", MetaData(), Column("id", Uuid, primary_key=True))
@@ -525,6 +539,44 @@ async def test_a_failing_sweep_does_not_fail_the_claim(store: AsyncSQLAlchemyTok
         nonce_hash="n", code_hash="c", user_hash="u", claimant="x", until=NOW, expires_at=NOW + timedelta(1), now=NOW
     )
     assert record.claimant == "x"
+
+
+async def test_the_sweep_spares_a_record_that_was_renewed(
+    store: AsyncSQLAlchemyTokenStore, sqlite: AsyncEngine, path: Path
+) -> None:
+    """What was expired when it was looked for, and is in use when it is to be deleted, stays."""
+    await store.remember_code(nonce_hash="old", code_hash="c", user_hash="u", expires_at=NOW, now=NOW - timedelta(1))
+
+    def renew(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE"):
+            execute(path, "UPDATE amo_crm_states SET expires_at = '2099-01-01 00:00:00.000000'")
+
+    event.listen(below(sqlite), "before_cursor_execute", renew)
+    later = NOW + timedelta(1)
+    await store.claim(
+        nonce_hash="new", code_hash="d", user_hash="u", claimant="x", until=later, expires_at=later, now=NOW
+    )
+    assert [record.nonce_hash for record in await store.find_code("c", now=NOW)] == ["old"]
+
+
+async def test_callers_of_one_connection_take_turns() -> None:
+    """Where all share one connection nobody gets into the transaction of another, whichever store object they use."""
+    made = async_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    one, other = AsyncSQLAlchemyTokenStore(made), AsyncSQLAlchemyTokenStore(made)
+    turns = one._database._turns
+    assert turns is not None
+    assert turns is other._database._turns
+    inside: list[int] = []
+
+    async def work() -> int:
+        inside.append(1)
+        await AsyncTime().sleep(0.002)
+        together = len(inside)
+        inside.clear()
+        return together
+
+    assert await async_together([partial(turns.run, work)] * 6) == [1] * 6
+    await made.dispose()
 
 
 async def test_an_expired_record_gives_way(store: AsyncSQLAlchemyTokenStore) -> None:

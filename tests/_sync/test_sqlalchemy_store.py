@@ -26,6 +26,7 @@ from amocrm_userauth.crypto import TAG, FernetCipher
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, StoreUnavailable
 from amocrm_userauth.sqlalchemy import SQLAlchemyTokenStore, state_table, token_table
 from tests.engines import below, engine
+from tests.pairs import together
 
 NOW = datetime(2025, 3, 9, 12, tzinfo=UTC)
 SECRETS = ("example-access-secret", "example-refresh-secret", "example-previous-secret")
@@ -346,6 +347,19 @@ def test_a_broken_connection_is_replaced(server: str, request: pytest.FixtureReq
     made.dispose()
 
 
+def test_a_connection_that_breaks_again_is_given_up(postgresql: URL) -> None:
+    """A broken connection costs one more attempt, not a row of them."""
+    made = engine(postgresql)
+    store = SQLAlchemyTokenStore(made)
+    store.create_schema()
+    pauses = store._database._time = Pauses()
+    event.listen(below(made), "before_cursor_execute", lambda *_: cut_off(made, postgresql))
+    with pytest.raises(StoreUnavailable):
+        store.get("bob")
+    assert len(pauses.taken) == 1
+    made.dispose()
+
+
 @pytest.fixture
 def users() -> Table:
     return Table("users", MetaData(), Column("id", Uuid, primary_key=True))
@@ -515,6 +529,40 @@ def test_a_failing_sweep_does_not_fail_the_claim(store: SQLAlchemyTokenStore, pa
         nonce_hash="n", code_hash="c", user_hash="u", claimant="x", until=NOW, expires_at=NOW + timedelta(1), now=NOW
     )
     assert record.claimant == "x"
+
+
+def test_the_sweep_spares_a_record_that_was_renewed(store: SQLAlchemyTokenStore, sqlite: Engine, path: Path) -> None:
+    """What was expired when it was looked for, and is in use when it is to be deleted, stays."""
+    store.remember_code(nonce_hash="old", code_hash="c", user_hash="u", expires_at=NOW, now=NOW - timedelta(1))
+
+    def renew(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE"):
+            execute(path, "UPDATE amo_crm_states SET expires_at = '2099-01-01 00:00:00.000000'")
+
+    event.listen(below(sqlite), "before_cursor_execute", renew)
+    later = NOW + timedelta(1)
+    store.claim(nonce_hash="new", code_hash="d", user_hash="u", claimant="x", until=later, expires_at=later, now=NOW)
+    assert [record.nonce_hash for record in store.find_code("c", now=NOW)] == ["old"]
+
+
+def test_callers_of_one_connection_take_turns() -> None:
+    """Where all share one connection nobody gets into the transaction of another, whichever store object they use."""
+    made = engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    one, other = SQLAlchemyTokenStore(made), SQLAlchemyTokenStore(made)
+    turns = one._database._turns
+    assert turns is not None
+    assert turns is other._database._turns
+    inside: list[int] = []
+
+    def work() -> int:
+        inside.append(1)
+        Time().sleep(0.002)
+        together = len(inside)
+        inside.clear()
+        return together
+
+    assert together([partial(turns.run, work)] * 6) == [1] * 6
+    made.dispose()
 
 
 def test_an_expired_record_gives_way(store: SQLAlchemyTokenStore) -> None:

@@ -127,7 +127,7 @@ class _Sealed:
 
 
 def _late(stored: str, cipher: TokenCipher | None, user_id: str, column: str) -> "str | _Sealed":
-    return str(stored) if cipher is None and not stored.startswith(TAG) else _Sealed(stored, cipher, user_id, column)
+    return _Sealed(stored, cipher, user_id, column) if stored.startswith(TAG) else str(stored)
 
 
 def token_of(row: Sequence[Any], user_id: str, cipher: TokenCipher | None) -> UserToken:
