@@ -74,6 +74,11 @@ class Fault:
         """Whether the connection ends without an answer."""
         return self.kind in {"drop", "silence"} or (self.hold is not None and self.hold.drop)
 
+    @property
+    def answers(self) -> bool:
+        """Whether a whole answer is sent at once."""
+        return not self.drops and self.kind not in {"cut", "drip"}
+
 
 class Faults:
     """The arranged failures, first come first served; a request meets at most one. Used under the world's lock."""
