@@ -135,7 +135,7 @@ def test_truncated_json(amo: Caller):
 def test_dripping(amo: Caller):
     """The body comes a byte at a time: no read timeout strikes, and it is whole in the end."""
     token = amo.connect()["refresh_token"]
-    amo.fake.drip_next("anna", 0)
+    amo.fake.drip_next("anna", 0.0005)
     with amo.http.stream(
         "POST",
         "https://example.amocrm.ru/oauth2/access_token",
