@@ -284,6 +284,14 @@ async def test_a_database_that_is_not_there_is_unavailable(address: str) -> None
     await made.dispose()
 
 
+async def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """After a few attempts the reason is passed on."""
+    made = async_engine(f"sqlite:///{tmp_path}/no/such/folder")
+    with pytest.raises(StoreUnavailable, match="OperationalError"):
+        await AsyncSQLAlchemyTokenStore(made).create_schema()
+    await made.dispose()
+
+
 async def test_an_exhausted_pool_is_unavailable(path: Path) -> None:
     """Waiting for a connection in vain is the store's failure, not the caller's."""
     made = async_engine(f"sqlite:///{path}", pool_size=1, max_overflow=0, pool_timeout=0.01)

@@ -274,6 +274,14 @@ def test_a_database_that_is_not_there_is_unavailable(address: str) -> None:
     made.dispose()
 
 
+def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """After a few attempts the reason is passed on."""
+    made = engine(f"sqlite:///{tmp_path}/no/such/folder")
+    with pytest.raises(StoreUnavailable, match="OperationalError"):
+        SQLAlchemyTokenStore(made).create_schema()
+    made.dispose()
+
+
 def test_an_exhausted_pool_is_unavailable(path: Path) -> None:
     """Waiting for a connection in vain is the store's failure, not the caller's."""
     made = engine(f"sqlite:///{path}", pool_size=1, max_overflow=0, pool_timeout=0.01)

@@ -244,12 +244,6 @@ def test_processes_that_start_together_create_one_schema(address: str | URL) -> 
             assert [call.result() for call in calls] == [None] * 6
 
 
-def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """After a few attempts the reason is passed on."""
-    with pytest.raises(StoreUnavailable):
-        SQLAlchemyTokenStore(engine(f"sqlite:///{tmp_path}/no/such/folder")).create_schema()
-
-
 def test_a_schema_on_a_connection_fails_at_once(address: str | URL) -> None:
     """Its transaction is the caller's: what failed in it is not tried again."""
     made = engine(address, poolclass=NullPool)
