@@ -1,5 +1,7 @@
 """Engines for tests of both worlds, as pairs of names ``async_x`` and ``x``: no waiting for disks, the world's driver."""
 
+import asyncio
+import threading
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -21,6 +23,17 @@ def engine(address: str | URL, **options: Any) -> Engine:
     made = create_engine(_with(address, _SYNC), **options)
     _hurry(made)
     return made
+
+
+async def async_threads_ended() -> None:
+    """Wait for the threads of connections that failed to open: they report to the event loop as they end."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
+
+
+def threads_ended() -> None:
+    """Do nothing: sync drivers have no threads."""
 
 
 def below(made: Engine | AsyncEngine) -> Engine:

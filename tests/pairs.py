@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -87,6 +88,16 @@ def sqlite_engine(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}")
     create_schema(engine)
     return engine
+
+
+def async_strangers(library: ModuleType) -> list[object]:
+    """Return what a sync service would take, made of the names that ``library`` has."""
+    return [getattr(library, name)() for name in ("MemoryTokenStore", "Client") if hasattr(library, name)]
+
+
+def strangers(library: ModuleType) -> list[object]:
+    """Return what an async service would take, made of the names that ``library`` has."""
+    return [getattr(library, name)() for name in ("AsyncMemoryTokenStore", "AsyncClient") if hasattr(library, name)]
 
 
 class AsyncSkippingTime(AsyncTime):

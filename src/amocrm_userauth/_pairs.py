@@ -7,6 +7,7 @@ Everything else in ``_sync`` is generated from ``_async``. Nothing here starts a
 import _thread
 import asyncio
 import copy
+import inspect
 import logging
 import os
 import random
@@ -29,8 +30,10 @@ __all__ = [
     "Flights",
     "Time",
     "async_for_each",
+    "async_unfit",
     "for_each",
     "fresh",
+    "unfit",
 ]
 
 T = TypeVar("T")
@@ -49,6 +52,20 @@ def _monotonic() -> float:
 def fresh(error: AmoCRMUserAuthError) -> AmoCRMUserAuthError:
     """Return a copy to raise: several callers may wait for one failure, and each deserves a traceback of its own."""
     return copy.copy(error)
+
+
+def async_unfit(method: object) -> bool:
+    """Say whether ``method`` certainly gives nothing to await: it is missing, or of the other world."""
+    return method is None or (inspect.ismethod(method) and not _is_coroutine_function(method))
+
+
+def unfit(method: object) -> bool:
+    """Say whether ``method`` certainly gives something to await: it is missing, or of the other world."""
+    return method is None or (callable(method) and _is_coroutine_function(method))
+
+
+def _is_coroutine_function(method: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(method))
 
 
 class AsyncTime:
@@ -159,7 +176,7 @@ class AsyncFlights(Generic[T]):
         """Wait until every piece in ``mine`` that runs in this loop has ended, also if the caller is cancelled."""
         loop = asyncio.get_running_loop()
         cancelled: asyncio.CancelledError | None = None
-        while tasks := [cast("asyncio.Task[object]", task) for task in mine if _runs_in(task, loop)]:
+        while tasks := [cast("asyncio.Task[object]", task) for task in list(mine) if _runs_in(task, loop)]:
             try:
                 await asyncio.wait(tasks)
             except asyncio.CancelledError as error:

@@ -11,7 +11,6 @@ from tests._async.kit import (
     DAY,
     AsyncApartStore,
     AsyncFailingStore,
-    AsyncImpatientUserAuth,
     assert_in_step,
     connect,
     refreshes,
@@ -164,18 +163,3 @@ async def test_a_grant_of_another_client_is_not_presented(fake_amocrm):
     assert refreshes(fake) == 0
     async with serving(fake, store) as auth:
         await auth.access_token("42")
-
-
-async def test_budgets_that_could_let_two_spend_are_refused(fake_amocrm):
-    """A lease shorter than two exchanges and the clock skew is refused at construction."""
-    store = AsyncMemoryTokenStore()
-    with pytest.raises(errors.ConfigurationError, match="lease"):
-        AsyncImpatientUserAuth(fake_amocrm.integration(), store, lease=69)
-    with pytest.raises(errors.ConfigurationError, match="exchange_budget"):
-        AsyncImpatientUserAuth(fake_amocrm.integration(), store, exchange_budget=0)
-    with pytest.raises(errors.ConfigurationError, match="negative"):
-        AsyncImpatientUserAuth(fake_amocrm.integration(), store, leeway=timedelta(seconds=-1))
-    with pytest.raises(errors.ConfigurationError, match="state_policy"):
-        AsyncImpatientUserAuth(fake_amocrm.integration(), store, state_policy="never")
-    with pytest.raises(errors.ConfigurationError, match="aware"):
-        AsyncImpatientUserAuth(fake_amocrm.integration(), store, clock=lambda: fake_amocrm.now().replace(tzinfo=None))

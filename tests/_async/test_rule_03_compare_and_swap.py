@@ -1,4 +1,4 @@
-"""Rules 2 and 3: nothing is locked while amoCRM is asked, and a late answer undoes nothing."""
+"""Rule 3: a late answer undoes nothing."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -19,22 +19,6 @@ from tests._async.kit import (
     stored,
 )
 from tests.pairs import async_launch
-
-
-async def test_others_go_on_while_one_refresh_hangs(fake_amocrm):
-    """While one user's refresh is held at amoCRM, the store serves that user's status and another user's refresh."""
-    fake = fake_amocrm
-    async with serving(fake) as auth:
-        await connect(auth, fake)
-        await connect(auth, fake, "7", "boris")
-        fake.advance(DAY)
-        hold = fake.hold_next("anna")
-        slow = await async_launch(partial(auth.access_token, "42"))
-        await hold.async_wait_arrived()
-        assert (await auth.status("42")).connected
-        assert await auth.access_token("7") == (await stored(auth, "7")).pair.access_token
-        hold.release()
-        assert await slow.outcome() == (await stored(auth)).pair.access_token
 
 
 @pytest.mark.parametrize("at", ["before", "after"])

@@ -199,11 +199,15 @@ async def test_an_unknown_user_is_not_tried_again(fake_amocrm):
     fake = fake_amocrm
 
     class Strict(AsyncFailingStore):
-        """Knows nobody."""
+        """Its user is deleted while the code is exchanged."""
 
         async def put(self, token):
             self.calls.append("put")
             raise errors.ConfigurationError("example: no such user")
+
+        async def check_user(self, user_id):
+            if "put" in self.calls:
+                raise errors.ConfigurationError("example: no such user")
 
     store = Strict()
     async with serving(fake, store) as auth:
@@ -281,7 +285,8 @@ async def unsaved_connect(fake, store):
         store.failing["put"] = FOR_GOOD
         with pytest.raises(errors.TokenNotSaved):
             await auth.connect("42", code=code, state=request.state, referer=fake.host("anna"))
-        store.failing.clear()
+    store.failing.clear()
+    return {"code": code, "state": request.state, "referer": fake.host("anna")}
 
 
 async def test_a_connection_made_elsewhere_meanwhile_is_not_overwritten(fake_amocrm):
@@ -342,3 +347,164 @@ async def test_a_new_connection_is_saved_by_the_process_that_made_it(fake_amocrm
         with pytest.raises(errors.NotConnected):
             await child.access_token("42")
         monkeypatch.undo()
+
+
+async def test_a_disconnect_elsewhere_between_two_attempts_to_save_stands(fake_amocrm):
+    """A reconnect that could not be saved at once gives way to the user's leaving through another process."""
+    fake, hooks = fake_amocrm, []
+
+    class Leaving(AsyncFailingStore):
+        """Its user leaves through another process between two attempts."""
+
+        async def get(self, user_id, *, with_tokens=True):
+            if self.failing.get("put") == 0 and hooks:
+                await hooks.pop()(user_id)
+            return await super().get(user_id, with_tokens=with_tokens)
+
+    store = Leaving()
+    async with serving(fake, store) as auth, serving(fake, AsyncApartStore(store)) as elsewhere:
+        await connect(auth, fake)
+        hooks.append(elsewhere.disconnect)
+        store.failing["put"] = 1
+        with pytest.raises(errors.NotConnected):
+            await connect(auth, fake)
+        assert await store.get("42") is None
+
+
+async def test_a_disconnect_that_fails_keeps_a_refreshed_pair(fake_amocrm):
+    """The row may still be there, with a spent token: the pair that replaces it is not given up."""
+    fake = fake_amocrm
+
+    class Undeletable(AsyncFailingStore):
+        """Deletes nothing when told to."""
+
+        async def delete(self, user_id, *, revision=None):
+            self._step("delete")
+            return await super().delete(user_id, revision=revision)
+
+    store = Undeletable()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        store.failing["delete"] = 1
+        with pytest.raises(StoreUnavailable):
+            await auth.disconnect("42")
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        store.failing["delete"] = 1
+        with pytest.raises(StoreUnavailable):
+            await auth.disconnect("42")
+        store.failing.clear()
+        await auth.access_token("42")
+        assert refreshes(fake) == 1
+        await assert_in_step(auth, fake)
+
+
+async def test_callers_who_wait_at_once_for_a_save_share_it(fake_amocrm):
+    """Several callers find the same unsaved pair; it is saved once, and all are served."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        store.failing.clear()
+        tokens = await async_together([partial(auth.access_token, "42")] * 10)
+        assert set(tokens) == {(await stored(auth)).pair.access_token}
+        # a caller who comes when the pair has just been saved finds nothing to do
+        assert await auth._server._rescue("42") is None
+
+
+async def test_a_store_that_cannot_be_held_weakly_is_served_too(fake_amocrm):
+    """Such a store shares nothing with other service objects; everything else works."""
+    fake = fake_amocrm
+
+    class Unshared(AsyncFailingStore):
+        """Cannot be a key."""
+
+        __hash__ = None
+
+    async with serving(fake, Unshared()) as auth:
+        await connect(auth, fake)
+        assert await auth.access_token("42")
+
+
+async def test_closing_saves_a_pair_that_waits(fake_amocrm, caplog):
+    """A worker that is recycled after the database is back takes no pair with it; one that cannot save says so."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+    fake.advance(DAY)
+    for failing in (FOR_GOOD, 0):
+        async with serving(fake, store) as auth:
+            if failing:
+                store.failing["commit"] = failing
+                with pytest.raises(errors.TokenNotSaved):
+                    await auth.access_token("42")
+            else:
+                store.failing.clear()
+        assert ("closing with a token pair" in caplog.text) is True
+    async with serving(fake, AsyncApartStore(store)) as elsewhere:
+        await assert_in_step(elsewhere, fake)
+        assert refreshes(fake) == 1
+
+
+async def test_a_reconnect_while_a_refresh_is_being_saved_is_served(fake_amocrm):
+    """The refresh's caller gets the new connection's token, not a request to connect."""
+    fake, hooks = fake_amocrm, []
+
+    class Reconnecting(AsyncFailingStore):
+        """Its user reconnects while a commit fails."""
+
+        async def commit(self, token, **more):
+            if hooks:
+                hooks.pop()
+                async with serving(fake, self) as again:
+                    await connect(again, fake)
+                raise OSError("example: the database said no")
+            return await super().commit(token, **more)
+
+    async with serving(fake, Reconnecting()) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        hooks.append(1)
+        assert await auth.access_token("42") == (await stored(auth)).pair.access_token
+        await assert_in_step(auth, fake)
+
+
+async def test_a_new_connection_does_not_come_back_long_after(fake_amocrm):
+    """Once its claim has run out, an unsaved new connection is saved only for a repeat of the same post."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    given = await unsaved_connect(fake, store)
+    async with serving(fake, store) as auth:
+        auth._time.skipped += 91
+        with pytest.raises(errors.NotConnected):
+            await auth.access_token("42")
+        assert (await auth.connect("42", **given)).connected
+        assert fake.token_calls() == 1
+
+
+async def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
+    """A configuration error of the database is tried again like any other: only an unknown user is hopeless."""
+    fake = fake_amocrm
+
+    class Migrating(AsyncFailingStore):
+        """Its table is away for a moment."""
+
+        away = 2
+
+        async def put(self, token):
+            if self.away:
+                self.away -= 1
+                raise errors.ConfigurationError("example: the table is missing")
+            await super().put(token)
+
+        async def check_user(self, user_id):
+            if self.away == 1:
+                raise OSError("example: the database said no")
+
+    async with serving(fake, Migrating()) as auth:
+        assert (await connect(auth, fake)).connected
+        await assert_in_step(auth, fake)

@@ -351,3 +351,19 @@ async def test_ten_minutes_of_outage_lose_nobody():
             for number in range(30):
                 await auth.access_token(f"user-{number}")
                 await assert_in_step(auth, fake, f"user-{number}", f"broker-{number}")
+
+
+async def test_a_dead_previous_token_ends_the_search(fake_amocrm):
+    """Refused with both tokens, the grant is marked; the previous one was presented once."""
+    fake = fake_amocrm
+    async with serving(fake) as auth:
+        await connect(auth, fake)
+        row = await stored(auth)
+        await auth.refresh("42")
+        await auth.refresh("42")
+        now = await stored(auth)
+        await auth.store.put(replace(now, pair=row.pair, previous_refresh_token=row.pair.refresh_token))
+        with pytest.raises(errors.GrantRevoked):
+            await auth.refresh("42")
+        assert refreshes(fake) == 4
+        assert not (await auth.status("42")).connected

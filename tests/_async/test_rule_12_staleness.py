@@ -1,5 +1,6 @@
 """Rule 12: how stale a token may be, and what a 401 of the API leads to."""
 
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -177,3 +178,23 @@ async def test_calls_for_a_user_who_is_not_connected_say_so(fake_amocrm):
                 await call("42")
             assert caught.value.user_id == "42"
         assert not await auth.disconnect("42")
+
+
+@pytest.mark.parametrize("failing", ["amoCRM", "another holder"])
+async def test_a_rejected_token_is_returned_again_where_no_other_can_be_had(fake_amocrm, failing):
+    """While amoCRM is down, or a dead holder's lease runs, the caller keeps its 401 instead of another error."""
+    fake = fake_amocrm
+    async with serving(fake) as auth:
+        await connect(auth, fake)
+        row = await stored(auth)
+        if failing == "amoCRM":
+            fake.down()
+        else:
+            until = fake.now() + timedelta(seconds=90)
+            await auth.store.take_lease("42", revision=row.revision, holder="dead", until=until, now=fake.now())
+        for _ in range(2):
+            assert await auth.access_token("42", rejected=row.pair.access_token) == row.pair.access_token
+        fake.advance(DAY)
+        fake.down()
+        with pytest.raises(errors.TemporarilyUnavailable):
+            await auth.access_token("42", rejected=row.pair.access_token)

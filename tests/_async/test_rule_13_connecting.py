@@ -1,5 +1,6 @@
 """Rule 13 and the order of checks: a code is exchanged once, for the user whose state came with it."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -268,7 +269,7 @@ async def test_only_this_account_stores_nothing_that_it_could_not_check(fake_amo
     options = {"only_this_account": True, "account_id": "31920194"}
     async with serving(fake, integration=options) as auth:
         fake.fail_next("anna", status=500, on="api")
-        with pytest.raises(errors.InvalidCode, match="did not say"):
+        with pytest.raises(errors.InvalidCode, match="did not say whose"):
             await connect(auth, fake)
         assert await auth.store.get("42") is None
 
@@ -521,3 +522,80 @@ async def test_a_second_reader_of_the_row_sees_the_connection(fake_amocrm):
         row = await stored(auth)
         assert (row.pair.domain, row.pair.account_id) == (status.domain, status.account_id)
         assert (row.client_id, len(row.code_hash)) == (auth.integration.client_id, 64)
+
+
+async def test_an_account_without_a_user_is_not_checked_and_not_stored(fake_amocrm):
+    """Where logins must differ, an answer that names no user is as good as none."""
+    fake = fake_amocrm
+    async with serving(fake, integration={"one_user_per_login": True}) as auth:
+        fake.fail_next("anna", status=200, body='{"id": 31920194}', on="api")
+        with pytest.raises(errors.InvalidCode, match="did not say whose"):
+            await connect(auth, fake)
+        assert await auth.store.get("42") is None
+
+
+async def test_a_nonce_that_another_user_holds_is_refused(fake_amocrm):
+    """Whatever the store says of the nonce, a record of another user is never this one's."""
+    fake = fake_amocrm
+
+    class Confused(AsyncMemoryTokenStore):
+        """Says that the nonce is somebody else's."""
+
+        async def claim(self, **more):
+            return replace(await super().claim(**more), user_hash="another's", claimant="another")
+
+    async with serving(fake, Confused()) as auth:
+        with pytest.raises(errors.InvalidState) as caught:
+            await connect(auth, fake)
+        assert caught.value.reason == "other_user"
+        assert fake.token_calls() == 0
+
+
+async def test_a_post_that_finds_the_exchange_just_finished_is_answered(fake_amocrm):
+    """Another process finished between the look at the row and the claim: the post is a success all the same."""
+    fake = fake_amocrm
+
+    class Late(AsyncMemoryTokenStore):
+        """Shows the row only after the claim was tried."""
+
+        blind = 0
+
+        async def get(self, user_id, *, with_tokens=True):
+            if self.blind:
+                self.blind -= 1
+                return None
+            return await super().get(user_id, with_tokens=with_tokens)
+
+    async with serving(fake, Late()) as auth:
+        call = await prepared(auth, fake)
+        await call()
+        auth.store.blind = 1
+        assert (await call()).connected
+        assert fake.token_calls() == 1
+
+
+async def test_one_user_per_login_is_checked_again_by_a_repeated_post(fake_amocrm):
+    """A store that failed after the pair was stored does not leave two users on one login."""
+    fake = fake_amocrm
+
+    class Late(AsyncMemoryTokenStore):
+        """Shows nobody at the first look, and fails at the second."""
+
+        looks = 9
+
+        async def find_login(self, **more):
+            self.looks += 1
+            if self.looks == 2:
+                raise OSError("example: the database said no")
+            return [] if self.looks == 1 else await super().find_login(**more)
+
+    async with serving(fake, Late(), integration={"one_user_per_login": True}) as auth:
+        await connect(auth, fake, "42", "anna")
+        call = await prepared(auth, fake, "7", "anna")
+        auth.store.looks = 0
+        with pytest.raises(errors.StoreUnavailable):
+            await call()
+        with pytest.raises(errors.AlreadyConnectedByAnother):
+            await call()
+        assert await auth.store.get("7") is None
+        assert await auth.store.get("42") is not None

@@ -25,7 +25,7 @@ from amocrm_userauth._pairs import AsyncTime
 from amocrm_userauth.crypto import TAG, FernetCipher
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, StoreUnavailable
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, state_table, token_table
-from tests.engines import async_engine, below, engine
+from tests.engines import async_engine, async_threads_ended, below, engine
 from tests.pairs import async_together
 
 NOW = datetime(2025, 3, 9, 12, tzinfo=UTC)
@@ -290,6 +290,7 @@ async def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="OperationalError"):
         await AsyncSQLAlchemyTokenStore(made).create_schema()
     await made.dispose()
+    await async_threads_ended()
 
 
 async def test_an_exhausted_pool_is_unavailable(path: Path) -> None:

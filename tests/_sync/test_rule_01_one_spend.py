@@ -12,7 +12,6 @@ from tests._sync.kit import (
     DAY,
     ApartStore,
     FailingStore,
-    ImpatientUserAuth,
     assert_in_step,
     connect,
     refreshes,
@@ -165,18 +164,3 @@ def test_a_grant_of_another_client_is_not_presented(fake_amocrm):
     assert refreshes(fake) == 0
     with serving(fake, store) as auth:
         auth.access_token("42")
-
-
-def test_budgets_that_could_let_two_spend_are_refused(fake_amocrm):
-    """A lease shorter than two exchanges and the clock skew is refused at construction."""
-    store = MemoryTokenStore()
-    with pytest.raises(errors.ConfigurationError, match="lease"):
-        ImpatientUserAuth(fake_amocrm.integration(), store, lease=69)
-    with pytest.raises(errors.ConfigurationError, match="exchange_budget"):
-        ImpatientUserAuth(fake_amocrm.integration(), store, exchange_budget=0)
-    with pytest.raises(errors.ConfigurationError, match="negative"):
-        ImpatientUserAuth(fake_amocrm.integration(), store, leeway=timedelta(seconds=-1))
-    with pytest.raises(errors.ConfigurationError, match="state_policy"):
-        ImpatientUserAuth(fake_amocrm.integration(), store, state_policy="never")
-    with pytest.raises(errors.ConfigurationError, match="aware"):
-        ImpatientUserAuth(fake_amocrm.integration(), store, clock=lambda: fake_amocrm.now().replace(tzinfo=None))

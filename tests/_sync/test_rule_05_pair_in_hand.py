@@ -200,11 +200,15 @@ def test_an_unknown_user_is_not_tried_again(fake_amocrm):
     fake = fake_amocrm
 
     class Strict(FailingStore):
-        """Knows nobody."""
+        """Its user is deleted while the code is exchanged."""
 
         def put(self, token):
             self.calls.append("put")
             raise errors.ConfigurationError("example: no such user")
+
+        def check_user(self, user_id):
+            if "put" in self.calls:
+                raise errors.ConfigurationError("example: no such user")
 
     store = Strict()
     with serving(fake, store) as auth:
@@ -282,7 +286,8 @@ def unsaved_connect(fake, store):
         store.failing["put"] = FOR_GOOD
         with pytest.raises(errors.TokenNotSaved):
             auth.connect("42", code=code, state=request.state, referer=fake.host("anna"))
-        store.failing.clear()
+    store.failing.clear()
+    return {"code": code, "state": request.state, "referer": fake.host("anna")}
 
 
 def test_a_connection_made_elsewhere_meanwhile_is_not_overwritten(fake_amocrm):
@@ -343,3 +348,164 @@ def test_a_new_connection_is_saved_by_the_process_that_made_it(fake_amocrm, monk
         with pytest.raises(errors.NotConnected):
             child.access_token("42")
         monkeypatch.undo()
+
+
+def test_a_disconnect_elsewhere_between_two_attempts_to_save_stands(fake_amocrm):
+    """A reconnect that could not be saved at once gives way to the user's leaving through another process."""
+    fake, hooks = fake_amocrm, []
+
+    class Leaving(FailingStore):
+        """Its user leaves through another process between two attempts."""
+
+        def get(self, user_id, *, with_tokens=True):
+            if self.failing.get("put") == 0 and hooks:
+                hooks.pop()(user_id)
+            return super().get(user_id, with_tokens=with_tokens)
+
+    store = Leaving()
+    with serving(fake, store) as auth, serving(fake, ApartStore(store)) as elsewhere:
+        connect(auth, fake)
+        hooks.append(elsewhere.disconnect)
+        store.failing["put"] = 1
+        with pytest.raises(errors.NotConnected):
+            connect(auth, fake)
+        assert store.get("42") is None
+
+
+def test_a_disconnect_that_fails_keeps_a_refreshed_pair(fake_amocrm):
+    """The row may still be there, with a spent token: the pair that replaces it is not given up."""
+    fake = fake_amocrm
+
+    class Undeletable(FailingStore):
+        """Deletes nothing when told to."""
+
+        def delete(self, user_id, *, revision=None):
+            self._step("delete")
+            return super().delete(user_id, revision=revision)
+
+    store = Undeletable()
+    with serving(fake, store) as auth:
+        connect(auth, fake)
+        store.failing["delete"] = 1
+        with pytest.raises(StoreUnavailable):
+            auth.disconnect("42")
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            auth.access_token("42")
+        store.failing["delete"] = 1
+        with pytest.raises(StoreUnavailable):
+            auth.disconnect("42")
+        store.failing.clear()
+        auth.access_token("42")
+        assert refreshes(fake) == 1
+        assert_in_step(auth, fake)
+
+
+def test_callers_who_wait_at_once_for_a_save_share_it(fake_amocrm):
+    """Several callers find the same unsaved pair; it is saved once, and all are served."""
+    fake, store = fake_amocrm, FailingStore()
+    with serving(fake, store) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            auth.access_token("42")
+        store.failing.clear()
+        tokens = together([partial(auth.access_token, "42")] * 10)
+        assert set(tokens) == {(stored(auth)).pair.access_token}
+        # a caller who comes when the pair has just been saved finds nothing to do
+        assert auth._server._rescue("42") is None
+
+
+def test_a_store_that_cannot_be_held_weakly_is_served_too(fake_amocrm):
+    """Such a store shares nothing with other service objects; everything else works."""
+    fake = fake_amocrm
+
+    class Unshared(FailingStore):
+        """Cannot be a key."""
+
+        __hash__ = None
+
+    with serving(fake, Unshared()) as auth:
+        connect(auth, fake)
+        assert auth.access_token("42")
+
+
+def test_closing_saves_a_pair_that_waits(fake_amocrm, caplog):
+    """A worker that is recycled after the database is back takes no pair with it; one that cannot save says so."""
+    fake, store = fake_amocrm, FailingStore()
+    with serving(fake, store) as auth:
+        connect(auth, fake)
+    fake.advance(DAY)
+    for failing in (FOR_GOOD, 0):
+        with serving(fake, store) as auth:
+            if failing:
+                store.failing["commit"] = failing
+                with pytest.raises(errors.TokenNotSaved):
+                    auth.access_token("42")
+            else:
+                store.failing.clear()
+        assert ("closing with a token pair" in caplog.text) is True
+    with serving(fake, ApartStore(store)) as elsewhere:
+        assert_in_step(elsewhere, fake)
+        assert refreshes(fake) == 1
+
+
+def test_a_reconnect_while_a_refresh_is_being_saved_is_served(fake_amocrm):
+    """The refresh's caller gets the new connection's token, not a request to connect."""
+    fake, hooks = fake_amocrm, []
+
+    class Reconnecting(FailingStore):
+        """Its user reconnects while a commit fails."""
+
+        def commit(self, token, **more):
+            if hooks:
+                hooks.pop()
+                with serving(fake, self) as again:
+                    connect(again, fake)
+                raise OSError("example: the database said no")
+            return super().commit(token, **more)
+
+    with serving(fake, Reconnecting()) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        hooks.append(1)
+        assert auth.access_token("42") == (stored(auth)).pair.access_token
+        assert_in_step(auth, fake)
+
+
+def test_a_new_connection_does_not_come_back_long_after(fake_amocrm):
+    """Once its claim has run out, an unsaved new connection is saved only for a repeat of the same post."""
+    fake, store = fake_amocrm, FailingStore()
+    given = unsaved_connect(fake, store)
+    with serving(fake, store) as auth:
+        auth._time.skipped += 91
+        with pytest.raises(errors.NotConnected):
+            auth.access_token("42")
+        assert (auth.connect("42", **given)).connected
+        assert fake.token_calls() == 1
+
+
+def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
+    """A configuration error of the database is tried again like any other: only an unknown user is hopeless."""
+    fake = fake_amocrm
+
+    class Migrating(FailingStore):
+        """Its table is away for a moment."""
+
+        away = 2
+
+        def put(self, token):
+            if self.away:
+                self.away -= 1
+                raise errors.ConfigurationError("example: the table is missing")
+            super().put(token)
+
+        def check_user(self, user_id):
+            if self.away == 1:
+                raise OSError("example: the database said no")
+
+    with serving(fake, Migrating()) as auth:
+        assert (connect(auth, fake)).connected
+        assert_in_step(auth, fake)

@@ -352,3 +352,19 @@ def test_ten_minutes_of_outage_lose_nobody():
             for number in range(30):
                 auth.access_token(f"user-{number}")
                 assert_in_step(auth, fake, f"user-{number}", f"broker-{number}")
+
+
+def test_a_dead_previous_token_ends_the_search(fake_amocrm):
+    """Refused with both tokens, the grant is marked; the previous one was presented once."""
+    fake = fake_amocrm
+    with serving(fake) as auth:
+        connect(auth, fake)
+        row = stored(auth)
+        auth.refresh("42")
+        auth.refresh("42")
+        now = stored(auth)
+        auth.store.put(replace(now, pair=row.pair, previous_refresh_token=row.pair.refresh_token))
+        with pytest.raises(errors.GrantRevoked):
+            auth.refresh("42")
+        assert refreshes(fake) == 4
+        assert not (auth.status("42")).connected

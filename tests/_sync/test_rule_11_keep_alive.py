@@ -118,3 +118,15 @@ def test_arguments_that_cannot_be_right_are_refused(fake_amocrm, wrong):
     with serving(fake_amocrm) as auth:
         with pytest.raises(errors.ConfigurationError):
             auth.refresh_due(older_than=MONTH, **wrong)
+
+
+def test_users_who_always_fail_do_not_keep_the_others_from_their_turn():
+    """A limit counts what was refreshed: the oldest rows may be hopeless."""
+    with FakeAmoCRM(rate_limit=None) as fake:
+        with serving(fake) as auth:
+            connect_many(auth, fake, 5)
+            fake.advance(31 * DAY)
+            for broker in ("broker-0", "broker-1"):
+                fake.fail_next(broker, status=402)
+            report = auth.refresh_due(older_than=MONTH, limit=2, rate=None, concurrency=1)
+            assert (report.refreshed, set(report.failed)) == (2, {"u0", "u1"})

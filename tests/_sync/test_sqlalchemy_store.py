@@ -25,7 +25,7 @@ from amocrm_userauth._sync.memory import MemoryTokenStore
 from amocrm_userauth.crypto import TAG, FernetCipher
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, StoreUnavailable
 from amocrm_userauth.sqlalchemy import SQLAlchemyTokenStore, state_table, token_table
-from tests.engines import below, engine
+from tests.engines import below, engine, threads_ended
 from tests.pairs import together
 
 NOW = datetime(2025, 3, 9, 12, tzinfo=UTC)
@@ -280,6 +280,7 @@ def test_a_schema_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="OperationalError"):
         SQLAlchemyTokenStore(made).create_schema()
     made.dispose()
+    threads_ended()
 
 
 def test_an_exhausted_pool_is_unavailable(path: Path) -> None:

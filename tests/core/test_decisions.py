@@ -11,6 +11,7 @@ from amocrm_userauth import Integration, TokenPair, UserToken
 from amocrm_userauth._core.decisions import (
     cool_down,
     due_at,
+    expires_at,
     fingerprint,
     grant_dies_at,
     may_answer_rejection,
@@ -35,7 +36,7 @@ def row(user_id="42", lifetime=86_400.0, saved_at=NOW, **more):
 
 
 @given(
-    st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()), st.floats(0, 10**6), st.floats(0, 10**6)
+    st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()), st.floats(1, 10**6), st.floats(0, 10**6)
 )
 def test_a_pair_is_due_between_half_and_the_whole_leeway_ahead(user_id, lifetime, leeway):
     """The leeway is at most a quarter of the life; the same user always has the same moment."""
@@ -53,9 +54,13 @@ def test_a_fleet_is_not_due_at_one_moment():
     assert len(set(moments)) > 990
 
 
-def test_a_pair_that_was_stored_after_its_end_is_due_at_its_end():
-    """A clock that jumped does not make the leeway negative."""
-    assert due_at(row(lifetime=-5), 900) == NOW - timedelta(seconds=5)
+def test_a_pair_that_was_stored_after_its_end_is_taken_for_good_for_a_while():
+    """The local clock is ahead by more than the token's life: the pair is due within a quarter of an hour, not at once."""
+    for lifetime in (0, -5, -100_000):
+        token = row(lifetime=lifetime)
+        assert expires_at(token) == NOW + timedelta(minutes=15)
+        assert NOW + timedelta(minutes=11) < due_at(token, 900) < NOW + timedelta(minutes=15)
+    assert expires_at(row(lifetime=5)) == NOW + timedelta(seconds=5)
 
 
 def test_the_cool_down_doubles_up_to_a_minute():

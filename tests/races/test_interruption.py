@@ -290,11 +290,11 @@ def test_a_thread_interrupted_at_random_moments_of_a_refresh_loses_nothing(rotat
 @EXCEPTIONS_GO_ASTRAY
 @pytest.mark.parametrize("rotation", ROTATIONS)
 def test_a_thread_interrupted_at_random_moments_of_a_connect_loses_nothing(rotation: str) -> None:
-    """The same for the code exchange, 200 random moments; the app posts the same code again and is connected."""
+    """The same for the code exchange, 340 random moments; the app posts the same code again and is connected."""
     chance, victim = random.Random(f"{SEED}-{rotation}"), Victim()
     with connected(rotation) as (fake, store, clock, http), service(fake, store, http, clock=clock) as auth:
         account = Connecting(fake, store, lambda: auth.begin(USER))
-        for _ in range(200):
+        for _ in range(340):
             given = account.arguments()
             victim.call(lambda given=given: auth.connect(USER, **given), chance.uniform(0, 0.003))
             assert auth.connect(USER, **given).connected
@@ -343,10 +343,11 @@ def test_ctrl_c_at_random_moments_of_a_refresh_loses_nothing(rotation: str) -> N
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_ctrl_c_at_random_moments_of_a_connect_loses_nothing() -> None:
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_ctrl_c_at_random_moments_of_a_connect_loses_nothing(rotation: str) -> None:
     """The same for the code exchange; the app posts the same code again and is connected."""
-    chance, cut = random.Random(SEED), 0
-    with connected("strict") as (fake, store, clock, http), service(fake, store, http, clock=clock) as auth:
+    chance, cut = random.Random(f"{SEED}-{rotation}"), 0
+    with connected(rotation) as (fake, store, clock, http), service(fake, store, http, clock=clock) as auth:
         account = Connecting(fake, store, lambda: auth.begin(USER))
         for _ in range(200):
             given = account.arguments()

@@ -76,7 +76,7 @@ class _Claim:
 
 
 class AsyncConnector:
-    """Connects users. The order of its checks is part of the wire contract (DESIGN section 3)."""
+    """Connects users. The order of its checks is part of the wire contract (docs/how-to/fastapi.md)."""
 
     def __init__(
         self,
@@ -124,6 +124,7 @@ class AsyncConnector:
         while True:
             row = await self._store.get(attempt.user_id, with_tokens=False)
             if row is not None and row.code_hash == attempt.code_hash and row.reauth_reason is None:
+                await self._refuse_a_second_login(row)
                 return row
             before = None if row is None else row.code_hash
             outcome = await self._join(attempt, ticket, host, before, mine, give_up)
@@ -283,10 +284,10 @@ class AsyncConnector:
     async def _looked_up(self, claim: _Claim, pair: TokenPair, *, required: bool) -> TokenPair:
         deadline = self._time.monotonic() + _ACCOUNT_SECONDS
         account = await self._endpoint.account(Secret(pair.access_token), domain=pair.domain, deadline=deadline)
-        if account is None and required:
-            msg = "amoCRM did not say which account this is, which must be known here; start the connection anew"
-            raise InvalidCode(msg, user_id=claim.attempt.user_id)
-        if account is None:
+        if account is None or not account.user_id:
+            if required:
+                msg = "amoCRM did not say whose account this is, which must be known here; start the connection anew"
+                raise InvalidCode(msg, user_id=claim.attempt.user_id)
             return pair
         return TokenPair(
             access_token=pair.access_token,
@@ -294,7 +295,7 @@ class AsyncConnector:
             token_type=pair.token_type,
             expires_at=pair.expires_at,
             account_id=account.account_id,
-            amocrm_user_id=account.user_id or pair.amocrm_user_id,
+            amocrm_user_id=account.user_id,
             domain=pair.domain,
             api_domain=pair.api_domain,
             scopes=pair.scopes,

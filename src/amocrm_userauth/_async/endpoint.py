@@ -113,12 +113,12 @@ class AsyncEndpoint:
         return Account(account_id, user_id) if account_id else None
 
     async def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float) -> Answer:
+        if deadline <= self._time.monotonic():
+            return Late()
         outgoing = self._token_request(grant_type, value, domain)
         try:
             reply = await self._send_once_connected(outgoing, deadline)
         except NotSentError as error:
-            if deadline <= self._time.monotonic():
-                return Late()
             return Transient(f"no connection to amoCRM ({error})", doubt=False)
         except UnknownOutcomeError as error:
             return Transient(f"no whole answer from amoCRM ({error})", doubt=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httpx
 
 from amocrm_userauth._core.answers import Reply
-from amocrm_userauth._pairs import AsyncDeadline, AsyncTime
+from amocrm_userauth._pairs import AsyncDeadline, AsyncTime, async_unfit
+from amocrm_userauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,9 @@ class AsyncHTTP:
     """Sends one request and reads its whole answer, or says whether it can have arrived."""
 
     def __init__(self, client: "AsyncHTTPClient | None", time: AsyncTime) -> None:
+        if client is not None and async_unfit(getattr(client, "send", None)):
+            msg = "http must be an AsyncClient of httpx or httpx2"
+            raise ConfigurationError(msg)
         self._client = client
         self._own: httpx.AsyncClient | None = None
         self._process = 0
@@ -176,7 +180,10 @@ class _AsyncTrip:
 
     def failure(self, kind: str) -> NotSentError | UnknownOutcomeError:
         """Return what a failure of this ``kind`` means for the request."""
-        if kind in _NOT_SENT or not self._begun or (self._traced and not self._sent):
+        # a transport that tries again by itself can fail to connect after it has sent
+        if self._sent:
+            return UnknownOutcomeError(kind)
+        if kind in _NOT_SENT or not self._begun or self._traced:
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 

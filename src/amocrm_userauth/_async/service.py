@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -32,8 +33,8 @@ from amocrm_userauth._core.model import (
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._core.state import StateManager, utc_now
-from amocrm_userauth._pairs import AsyncFlights, AsyncTime
-from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
+from amocrm_userauth._pairs import AsyncFlights, AsyncTime, async_unfit
+from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
 
 if TYPE_CHECKING:
     from amocrm_userauth._async.http import AsyncHTTPClient
@@ -117,9 +118,14 @@ class AsyncUserAuth:
         )
         self.integration = integration
         self.store = store
+        if state_policy == "optional":
+            _log.warning("state_policy='optional' lets anybody's code connect a user; it is for old clients only")
         self._wire(store, http)
 
     def _wire(self, store: AsyncStore, http: "AsyncHTTPClient | None") -> None:
+        if async_unfit(getattr(store, "get", None)):
+            msg = "store must be one for AsyncUserAuth, such as AsyncMemoryTokenStore"
+            raise ConfigurationError(msg)
         settings, time, tell = self._settings, self._make_time(), self._tell
         self._time = time
         self._cache = TokenCache(settings.cache_ttl, settings.clock)
@@ -176,7 +182,7 @@ class AsyncUserAuth:
         if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
         attempt = replace(brought, user_id=user_id)
-        if await self._server.rescued(user_id) is not None:
+        if await self._server.rescued(user_id, code_hash=attempt.code_hash) is not None:
             raise TokenNotSaved(user_id=user_id)
         row = await self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
@@ -309,9 +315,16 @@ class AsyncUserAuth:
             _log.exception("on_event raised; the event was %s", type(event).__name__)
 
     async def aclose(self) -> None:
-        """Wait for what is under way, then close the HTTP client if it was opened here."""
+        """Wait for what is under way, try once more to save what is unsaved, then close an HTTP client of our own."""
         await AsyncFlights.join(self._mine)
-        await self._http.aclose()
+        for user_id in list(self._scope.unsaved):
+            with suppress(AmoCRMUserAuthError):
+                await self._server.rescued(user_id)
+            if user_id in self._scope.unsaved:
+                _log.error("closing with a token pair that could not be saved", extra={"user_id": user_id})
+        await AsyncFlights.join(self._mine)
+        if not self._mine:
+            await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         """Use the service in a ``with`` block; it is closed at the end."""

@@ -171,7 +171,7 @@ def _read_refusal(status: int, fields: Mapping[str, object]) -> Answer:
     if hint in _MISCONFIGURED:
         return Misconfigured(_MISCONFIGURED[hint])
     if not fields:
-        # a page or a broken body says nothing about the grant (DESIGN rule 7)
+        # a page or a broken body says nothing about the grant (docs/concepts/grant.md)
         nothing = Transient(f"amoCRM answered {status} without JSON", doubt=False)
         return Elsewhere(nothing) if status == _UNAUTHORIZED else nothing
     return _read_unclear(status, hint, _lower(fields.get("title")))

@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import ConnectionStatus, UserToken
+from amocrm_userauth.errors import ConfigurationError
 
 __all__ = [
     "cool_down",
+    "cooling_down",
     "due_at",
+    "expires_at",
     "fingerprint",
     "grant_dies_at",
     "may_answer_rejection",
@@ -17,6 +20,7 @@ __all__ = [
 ]
 
 _REJECTION_PAUSE = timedelta(minutes=1)
+_CLOCK_AHEAD = timedelta(minutes=15)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
@@ -26,9 +30,28 @@ def due_at(token: UserToken, leeway: float) -> datetime:
     That is ``leeway`` seconds (at most a quarter of its life) before it expires, less up to half of that by user, so
     that a fleet does not refresh at one moment.
     """
-    lifetime = max((token.pair.expires_at - token.pair_saved_at).total_seconds(), 0.0)
-    ahead = min(leeway, lifetime / 4)
-    return token.pair.expires_at - timedelta(seconds=ahead * (1 - _share(token.user_id) / 2))
+    end = expires_at(token)
+    ahead = min(leeway, (end - token.pair_saved_at).total_seconds() / 4)
+    return end - timedelta(seconds=ahead * (1 - _share(token.user_id) / 2))
+
+
+def expires_at(token: UserToken) -> datetime:
+    """Return when the access token runs out, on the local clock.
+
+    A pair that had run out when it was stored shows a local clock that is far ahead of amoCRM's: it is taken for good
+    for a while, or it would be refreshed at every call.
+    """
+    if token.pair.expires_at > token.pair_saved_at:
+        return token.pair.expires_at
+    return token.pair_saved_at + _CLOCK_AHEAD
+
+
+def cooling_down(token: UserToken, now: datetime, fingerprint: str) -> bool:
+    """Say whether this user is left alone after a failure; one of the client's settings binds only who has the same."""
+    if token.retry_at is None or token.retry_at <= now:
+        return False
+    code, _, settings = token.failure.partition(":")
+    return code != ConfigurationError.code or settings == fingerprint
 
 
 def _share(user_id: str) -> float:
@@ -67,7 +90,7 @@ def status_of(token: UserToken | None, integration: Integration, now: datetime) 
             account_id=integration.account_id,
         )
     pair = token.pair
-    alive = now < pair.expires_at or now < grant_dies_at(token.pair_saved_at)
+    alive = now < expires_at(token) or now < grant_dies_at(token.pair_saved_at)
     return ConnectionStatus(
         connected=token.reauth_reason is None and alive,
         has_tokens=True,

@@ -76,7 +76,7 @@ class Integration:
         store("brand", brand)
         store("authorize_url", authorize_url)
         store("mode", mode)
-        store("host_suffixes", tuple(suffix.lower().lstrip(".") for suffix in host_suffixes))
+        store("host_suffixes", tuple(suffix.lower().removeprefix("*").lstrip(".") for suffix in host_suffixes))
         store("only_this_account", only_this_account)
         store("one_user_per_login", one_user_per_login)
         store("account_domain", account_domain)

@@ -12,7 +12,7 @@ from amocrm_userauth.errors import ConfigurationError
 
 __all__ = ["Settings"]
 
-# two hosts' clocks may be this far apart without a lease being taken over too early (DESIGN rule 2)
+# two hosts' clocks may be this far apart without a lease being taken over too early (docs/concepts/grant.md)
 _CLOCK_SKEW = 30.0
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httpx
 
 from amocrm_userauth._core.answers import Reply
-from amocrm_userauth._pairs import Deadline, Time
+from amocrm_userauth._pairs import Deadline, Time, unfit
+from amocrm_userauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,9 @@ class HTTP:
     """Sends one request and reads its whole answer, or says whether it can have arrived."""
 
     def __init__(self, client: "HTTPClient | None", time: Time) -> None:
+        if client is not None and unfit(getattr(client, "send", None)):
+            msg = "http must be an Client of httpx or httpx2"
+            raise ConfigurationError(msg)
         self._client = client
         self._own: httpx.Client | None = None
         self._process = 0
@@ -177,7 +181,10 @@ class _Trip:
 
     def failure(self, kind: str) -> NotSentError | UnknownOutcomeError:
         """Return what a failure of this ``kind`` means for the request."""
-        if kind in _NOT_SENT or not self._begun or (self._traced and not self._sent):
+        # a transport that tries again by itself can fail to connect after it has sent
+        if self._sent:
+            return UnknownOutcomeError(kind)
+        if kind in _NOT_SENT or not self._begun or self._traced:
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 

@@ -41,8 +41,9 @@ class Walk:
     def go(self) -> RefreshReport:
         """Walk page by page to the end; one user's failure does not touch the next."""
         after: tuple[datetime, str] | None = None
-        while self.limit is None or self.due < self.limit:
-            size = _PAGE if self.limit is None else min(_PAGE, self.limit - self.due)
+        # what fails or is skipped does not count: or users who always fail would keep the others from their turn
+        while self.limit is None or self.refreshed < self.limit:
+            size = _PAGE if self.limit is None else min(_PAGE, self.limit - self.refreshed)
             page = self.store.list_due(saved_before=self.bound, after=after, limit=size)
             if not page:
                 break

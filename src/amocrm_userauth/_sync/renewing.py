@@ -17,7 +17,7 @@ from amocrm_userauth._core.answers import (
     Refused,
     Transient,
 )
-from amocrm_userauth._core.decisions import cool_down
+from amocrm_userauth._core.decisions import cool_down, cooling_down
 from amocrm_userauth._core.events import Event, ReauthorizationRequired, Refreshed
 from amocrm_userauth._core.model import Failure, TokenPair, UserToken
 from amocrm_userauth._core.secret import Secret
@@ -75,7 +75,7 @@ class Renewer:
         self._time = time
         self._tell = tell
 
-    def renew(self, user_id: str, revision: str, *, rejected: bool) -> Outcome:
+    def renew(self, user_id: str, revision: str, *, rejected: bool, force: bool = False) -> Outcome:
         """Refresh the pair at ``revision``, if nobody else does.
 
         Returns the row with the new pair, an error that every waiting caller gets, or ``None`` where only another
@@ -87,6 +87,9 @@ class Renewer:
             return error
         if not isinstance(lease, _Lease):
             return lease
+        if self._overtaken(lease.row, force=force):
+            self._end(lease, _as_it_was(lease.row))
+            return None
         try:
             return self._spend(lease)
         except TokenNotSaved as error:
@@ -116,6 +119,12 @@ class Renewer:
         if row.revision != revision or row.lease_holder != holder:
             return None
         return _Lease(row, holder, started + self._settings.exchange_budget, started + self._settings.lease)
+
+    def _overtaken(self, row: UserToken, *, force: bool) -> bool:
+        """Say whether another holder failed between the caller's look and this lease: callers then look again."""
+        if row.reauth_reason is not None and not force:
+            return True
+        return cooling_down(row, self._settings.clock(), self._settings.fingerprint)
 
     def _spend(self, lease: _Lease) -> Outcome:
         made_with = lease.row.client_id

@@ -118,8 +118,8 @@ class Saver:
         while self._time.monotonic() + pause <= give_up:
             self._time.sleep_jittered(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            if self._scope.unsaved.get(user_id) is not unsaved:
-                raise NotConnected(user_id=user_id)
+            if unsaved.over is None and self._scope.unsaved.get(user_id) is not unsaved:
+                raise NotConnected(user_id=user_id)  # a commit would find that out by itself
             row = self._attempt_again(unsaved)
             if not isinstance(row, TokenNotSaved):
                 self._saved(unsaved, recovered=True)
@@ -155,6 +155,16 @@ class Saver:
                 return None
         return self._attempt(unsaved)
 
+    def _refuse_unknown(self, user_id: str) -> None:
+        """Give the pair up if the database does not know the user; anything else may be mended."""
+        try:
+            self._store.check_user(user_id)
+        except ConfigurationError:
+            self._scope.unsaved.pop(user_id, None)
+            raise
+        except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
+            _log.debug("the user could not be looked up", extra={"user_id": user_id})
+
     def _attempt(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:
         token = unsaved.token
         try:
@@ -163,8 +173,7 @@ class Saver:
             self._store.put(token)
         except ConfigurationError:
             if unsaved.over is None:
-                self._scope.unsaved.pop(token.user_id, None)
-                raise
+                self._refuse_unknown(token.user_id)
         except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
             _log.debug("saving a pair failed", extra={"user_id": token.user_id})
         else:

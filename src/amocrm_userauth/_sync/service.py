@@ -4,6 +4,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -24,7 +25,7 @@ from amocrm_userauth._core.model import (
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._core.state import StateManager, utc_now
-from amocrm_userauth._pairs import Flights, Time
+from amocrm_userauth._pairs import Flights, Time, unfit
 from amocrm_userauth._sync.connecting import Attempt, Connector
 from amocrm_userauth._sync.endpoint import Endpoint
 from amocrm_userauth._sync.guard import Guard
@@ -34,7 +35,7 @@ from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.renewing import Renewer
 from amocrm_userauth._sync.saving import Saver, Scope
 from amocrm_userauth._sync.serving import Server
-from amocrm_userauth.errors import ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
+from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, InvalidCode, NotConnected, TokenNotSaved
 
 if TYPE_CHECKING:
     from amocrm_userauth._sync.http import HTTPClient
@@ -118,9 +119,14 @@ class UserAuth:
         )
         self.integration = integration
         self.store = store
+        if state_policy == "optional":
+            _log.warning("state_policy='optional' lets anybody's code connect a user; it is for old clients only")
         self._wire(store, http)
 
     def _wire(self, store: Store, http: "HTTPClient | None") -> None:
+        if unfit(getattr(store, "get", None)):
+            msg = "store must be one for UserAuth, such as MemoryTokenStore"
+            raise ConfigurationError(msg)
         settings, time, tell = self._settings, self._make_time(), self._tell
         self._time = time
         self._cache = TokenCache(settings.cache_ttl, settings.clock)
@@ -177,7 +183,7 @@ class UserAuth:
         if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
         attempt = replace(brought, user_id=user_id)
-        if self._server.rescued(user_id) is not None:
+        if self._server.rescued(user_id, code_hash=attempt.code_hash) is not None:
             raise TokenNotSaved(user_id=user_id)
         row = self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
@@ -310,9 +316,16 @@ class UserAuth:
             _log.exception("on_event raised; the event was %s", type(event).__name__)
 
     def close(self) -> None:
-        """Wait for what is under way, then close the HTTP client if it was opened here."""
+        """Wait for what is under way, try once more to save what is unsaved, then close an HTTP client of our own."""
         Flights.join(self._mine)
-        self._http.close()
+        for user_id in list(self._scope.unsaved):
+            with suppress(AmoCRMUserAuthError):
+                self._server.rescued(user_id)
+            if user_id in self._scope.unsaved:
+                _log.error("closing with a token pair that could not be saved", extra={"user_id": user_id})
+        Flights.join(self._mine)
+        if not self._mine:
+            self._http.close()
 
     def __enter__(self) -> Self:
         """Use the service in a ``with`` block; it is closed at the end."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from amocrm_userauth._core.decisions import due_at, may_answer_rejection
+from amocrm_userauth._core.decisions import cooling_down, due_at, expires_at, may_answer_rejection
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
@@ -22,6 +22,7 @@ from amocrm_userauth.errors import (
     ProtocolError,
     ReauthorizationRequired,
     RefreshInProgress,
+    TemporarilyUnavailable,
     TokenNotSaved,
 )
 
@@ -40,7 +41,7 @@ class _Wish:
 
 
 class Server:
-    """Decides for each caller: serve, refresh, wait, or say why not (DESIGN rules 8, 9 and 12)."""
+    """Decides for each caller: serve, refresh, wait, or say why not (docs/concepts/grant.md)."""
 
     def __init__(
         self,
@@ -63,7 +64,15 @@ class Server:
 
     def valid(self, user_id: str, rejected: Secret | None = None) -> UserToken:
         """Return a row whose access token is valid as far as is known, and not the ``rejected`` one if that can be."""
-        return self._serve(user_id, _Wish(rejected))
+        try:
+            return self._serve(user_id, _Wish(rejected))
+        except TemporarilyUnavailable:
+            if rejected is None:
+                raise
+            row = _usable(self._store.get(user_id), user_id, _Wish())
+            if expires_at(row) <= self._settings.clock():
+                raise
+            return row
 
     def renewed(self, user_id: str, revision: str) -> UserToken:
         """Return a row whose pair is another than ``revision``, also for a grant that was refused before."""
@@ -81,14 +90,18 @@ class Server:
         patience = self._settings.exchange_budget + self._settings.save_budget + self._settings.wait_budget
         return self._refresh(row, _Wish(), self._time.monotonic() + patience) is not None
 
-    def rescued(self, user_id: str) -> UserToken | None:
+    def rescued(self, user_id: str, *, code_hash: str = "") -> UserToken | None:
         """Save a pair that is still unsaved in this process, if there is one.
 
-        Returns a row to serve if the save failed again and the pair may be served; raises ``TokenNotSaved`` if it may
-        not. ``None`` otherwise.
+        A new connection whose claim has run out is saved only for a repeat of its connect (``code_hash``): else it
+        could come back long after the user has left through another process. Returns a row to serve if the save
+        failed again and the pair may be served; raises ``TokenNotSaved`` if it may not. ``None`` otherwise.
         """
         unsaved = self._scope.waiting(user_id)
         if unsaved is None:
+            return None
+        late = unsaved.over is None and self._time.monotonic() >= unsaved.serve_until
+        if late and unsaved.token.code_hash != code_hash:
             return None
         key = ("save", user_id)
         outcome = self._scope.flights.start(key, partial(self._rescue, user_id), self._mine).wait()
@@ -98,11 +111,12 @@ class Server:
             raise fresh(outcome)
         return None
 
-    def _under_way(self, user_id: str) -> bool:
-        return self._scope.flights.find(self._key(user_id)) is not None
+    def _under_way(self, row: UserToken) -> bool:
+        return self._scope.flights.find(self._key(row)) is not None
 
-    def _key(self, user_id: str) -> tuple[str, str, str]:
-        return ("refresh", user_id, self._settings.fingerprint)
+    def _key(self, row: UserToken) -> tuple[str, str, str, str]:
+        # with the fingerprint: a deployment with wrong settings must not speak for one with the right ones
+        return ("refresh", row.user_id, row.revision, self._settings.fingerprint)
 
     def _rescue(self, user_id: str) -> Outcome:
         unsaved = self._scope.unsaved.get(user_id)
@@ -123,10 +137,10 @@ class Server:
             if self._good(row, now, wish):
                 return row if wish.force else self._ahead(row, now)
             self._check_cool_down(row, now)
-            if row.lease_until is None or row.lease_until <= now or self._under_way(user_id):
+            if row.lease_until is None or row.lease_until <= now or self._under_way(row):
                 outcome = self._refresh(row, wish, give_up)
-                if outcome is not None:
-                    continue
+                if isinstance(outcome, UserToken):
+                    return outcome
             if self._time.monotonic() + pause > give_up:
                 raise RefreshInProgress(user_id=user_id, retry_after=1.0)
             self._time.sleep_jittered(pause)
@@ -135,7 +149,7 @@ class Server:
     def _good(self, row: UserToken, now: datetime, wish: _Wish) -> bool:
         if wish.force:
             return row.revision != wish.force
-        if row.pair.expires_at <= now:
+        if expires_at(row) <= now:
             return False
         if wish.rejected is None or row.pair.access_token != wish.rejected.reveal():
             return True
@@ -143,15 +157,13 @@ class Server:
         return not refreshing and not may_answer_rejection(row, now)
 
     def _check_cool_down(self, row: UserToken, now: datetime) -> None:
-        if row.retry_at is None or row.retry_at <= now:
+        if row.retry_at is None or not cooling_down(row, now, self._settings.fingerprint):
             return
         wait = (row.retry_at - now).total_seconds()
-        code, _, fingerprint = row.failure.partition(":")
+        code = row.failure.partition(":")[0]
         if code == ConfigurationError.code:
-            if fingerprint == self._settings.fingerprint:
-                msg = f"amoCRM refused the client's settings a moment ago; they are tried again in {wait:.0f} s"
-                raise ConfigurationError(msg, user_id=row.user_id)
-            return
+            msg = f"amoCRM refused the client's settings a moment ago; they are tried again in {wait:.0f} s"
+            raise ConfigurationError(msg, user_id=row.user_id)
         if code == ProtocolError.code:
             msg = f"amoCRM's last answer was not understood; it is asked again in {wait:.0f} s"
             raise ProtocolError(msg, user_id=row.user_id)
@@ -159,8 +171,9 @@ class Server:
 
     def _refresh(self, row: UserToken, wish: _Wish, give_up: float) -> Outcome:
         """Wait for the refresh of this row; raise what it failed with."""
-        work = partial(self._renewer.renew, row.user_id, row.revision, rejected=wish.rejected is not None)
-        flight = self._scope.flights.start(self._key(row.user_id), work, self._mine)
+        rejected, force = wish.rejected is not None, bool(wish.force)
+        work = partial(self._renewer.renew, row.user_id, row.revision, rejected=rejected, force=force)
+        flight = self._scope.flights.start(self._key(row), work, self._mine)
         try:
             outcome = flight.wait(max(give_up - self._time.monotonic(), 0.0))
         except TimeoutError:
@@ -175,7 +188,7 @@ class Server:
             return row  # it is never due sooner than that
         leased = row.lease_until is not None and row.lease_until > now
         cooling = row.retry_at is not None and row.retry_at > now
-        if now < due_at(row, self._settings.leeway) or leased or cooling or self._under_way(row.user_id):
+        if now < due_at(row, self._settings.leeway) or leased or cooling or self._under_way(row):
             return row
         try:
             outcome = self._refresh(row, _Wish(), self._time.monotonic() + _AHEAD_WAIT)

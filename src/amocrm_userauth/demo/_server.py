@@ -54,7 +54,7 @@ class Demo:
 
     def _start(self, stack: ExitStack) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="amocrm-userauth-demo-"))
-        self.database = Path(folder) / "example.sqlite"
+        self.database: Path = Path(folder) / "example.sqlite"
         stack.enter_context(self.fake)
         for user in USERS:
             self.fake.host(user)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Engine,
     ForeignKey,
     Index,
     Integer,
@@ -26,7 +27,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from amocrm_userauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect, Engine
+    from sqlalchemy import Dialect
     from sqlalchemy.sql.compiler import TypeCompiler
 
 __all__ = ["ExactText", "SecretText", "UtcDateTime", "create_schema", "state_table", "token_table"]
@@ -97,8 +98,8 @@ class ExactText(TypeDecorator[str]):
 class SecretText(TypeDecorator[str]):
     """A token, encrypted or not: whatever logs statements, parameters and rows (``echo=True``) shows stars for it."""
 
-    impl = Text
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = Text
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: str | None, dialect: "Dialect") -> str | None:  # noqa: ARG002
         """Send the text itself."""
@@ -213,6 +214,9 @@ def create_schema(bind: "Engine | Connection", *, table: Table | None = None, st
     For applications without migrations, and for tests. With an async engine use ``await store.create_schema()``, or
     ``await connection.run_sync(create_schema)``. A table that ``table`` refers to must exist already.
     """
+    if not isinstance(bind, (Engine, Connection)):
+        msg = "create_schema needs an Engine or a Connection; with an async engine use await store.create_schema()"
+        raise ConfigurationError(msg)
     table = token_table(MetaData()) if table is None else table
     states = state_table(MetaData()) if states is None else states
     for wanted in (table, states):
