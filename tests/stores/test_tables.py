@@ -368,3 +368,9 @@ except (ConfigurationError, ImportError) as error:
     print(error)
 """)
     assert "greenlet" in shown or "sqlalchemy-async" in shown
+
+
+def test_an_async_engine_is_told_the_right_way() -> None:
+    """Making the schema on one is a configuration error that names the call to use."""
+    with pytest.raises(ConfigurationError, match="await store.create_schema"):
+        create_schema(async_engine("sqlite://"))

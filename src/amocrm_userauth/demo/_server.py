@@ -37,7 +37,7 @@ class Demo:
         # No limit of calls a second: twenty tabs would meet it.
         self.fake: FakeAmoCRM = FakeAmoCRM(rate_limit=None)
         self.url: str = ""
-        self.database = Path()
+        self.database: Path = Path()
 
     def __enter__(self) -> Self:
         """Start, and return when both servers answer."""
@@ -54,7 +54,7 @@ class Demo:
 
     def _start(self, stack: ExitStack) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="amocrm-userauth-demo-"))
-        self.database: Path = Path(folder) / "example.sqlite"
+        self.database = Path(folder) / "example.sqlite"
         stack.enter_context(self.fake)
         for user in USERS:
             self.fake.host(user)

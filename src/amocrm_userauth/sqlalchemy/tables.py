@@ -214,7 +214,7 @@ def create_schema(bind: "Engine | Connection", *, table: Table | None = None, st
     For applications without migrations, and for tests. With an async engine use ``await store.create_schema()``, or
     ``await connection.run_sync(create_schema)``. A table that ``table`` refers to must exist already.
     """
-    if not isinstance(bind, (Engine, Connection)):
+    if not _is_sync(bind):
         msg = "create_schema needs an Engine or a Connection; with an async engine use await store.create_schema()"
         raise ConfigurationError(msg)
     table = token_table(MetaData()) if table is None else table
@@ -227,6 +227,10 @@ def create_schema(bind: "Engine | Connection", *, table: Table | None = None, st
                 raise  # its transaction may be over
             # Another process may have made it between the look and the step. If it was something else, say it again.
             wanted.create(bind, checkfirst=True)
+
+
+def _is_sync(bind: object) -> bool:
+    return isinstance(bind, (Engine, Connection))
 
 
 def _user_id_type(
