@@ -372,5 +372,5 @@ except (ConfigurationError, ImportError) as error:
 
 def test_an_async_engine_is_told_the_right_way() -> None:
     """Making the schema on one is a configuration error that names the call to use."""
-    with pytest.raises(ConfigurationError, match="await store.create_schema"):
+    with pytest.raises(ConfigurationError, match="use await store"):
         create_schema(async_engine("sqlite://"))
