@@ -83,3 +83,16 @@ async def test_events_that_raise_do_no_harm(fake_amocrm, caplog):
         await connect(auth, fake)
         assert (await auth.status("42")).connected
     assert "on_event raised; the event was Connected" in caplog.text
+
+
+async def test_closing_leaves_the_client_to_what_another_loop_still_does(fake_amocrm):
+    """Our own HTTP client is closed by the last one to close."""
+    auth = AsyncUserAuth(fake_amocrm.integration(), AsyncMemoryTokenStore())
+    auth._http._pick()
+    elsewhere = object()
+    auth._mine.add(elsewhere)
+    await auth.aclose()
+    assert auth._http.opened
+    auth._mine.discard(elsewhere)
+    await auth.aclose()
+    assert not auth._http.opened

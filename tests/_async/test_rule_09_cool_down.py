@@ -128,7 +128,7 @@ async def test_an_amocrm_that_cannot_be_reached_in_time_starts_the_pause(fake_am
             raise httpx.ConnectTimeout("example", request=request)
 
         async with httpx.AsyncClient(transport=AsyncNetwork(hang)) as http:
-            stuck = AsyncImpatientUserAuth(fake.integration(), auth.store, http=http, clock=fake.now)
+            stuck = AsyncImpatientUserAuth(fake.integration(), auth.store, http=http, clock=fake.now, wait_budget=1000)
             for _ in range(3):
                 with pytest.raises(errors.AmoCRMUnavailable):
                     await stuck.access_token("42")

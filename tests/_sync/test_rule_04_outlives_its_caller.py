@@ -84,3 +84,16 @@ def test_events_that_raise_do_no_harm(fake_amocrm, caplog):
         connect(auth, fake)
         assert (auth.status("42")).connected
     assert "on_event raised; the event was Connected" in caplog.text
+
+
+def test_closing_leaves_the_client_to_what_another_loop_still_does(fake_amocrm):
+    """Our own HTTP client is closed by the last one to close."""
+    auth = UserAuth(fake_amocrm.integration(), MemoryTokenStore())
+    auth._http._pick()
+    elsewhere = object()
+    auth._mine.add(elsewhere)
+    auth.close()
+    assert auth._http.opened
+    auth._mine.discard(elsewhere)
+    auth.close()
+    assert not auth._http.opened

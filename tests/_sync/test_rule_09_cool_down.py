@@ -129,7 +129,7 @@ def test_an_amocrm_that_cannot_be_reached_in_time_starts_the_pause(fake_amocrm):
             raise httpx.ConnectTimeout("example", request=request)
 
         with httpx.Client(transport=Network(hang)) as http:
-            stuck = ImpatientUserAuth(fake.integration(), auth.store, http=http, clock=fake.now)
+            stuck = ImpatientUserAuth(fake.integration(), auth.store, http=http, clock=fake.now, wait_budget=1000)
             for _ in range(3):
                 with pytest.raises(errors.AmoCRMUnavailable):
                     stuck.access_token("42")

@@ -21,7 +21,6 @@ from amocrm_userauth.errors import (
     ProtocolError,
     ReauthorizationRequired,
     RefreshInProgress,
-    TemporarilyUnavailable,
     TokenNotSaved,
 )
 
@@ -63,15 +62,7 @@ class AsyncServer:
 
     async def valid(self, user_id: str, rejected: Secret | None = None) -> UserToken:
         """Return a row whose access token is valid as far as is known, and not the ``rejected`` one if that can be."""
-        try:
-            return await self._serve(user_id, _Wish(rejected))
-        except TemporarilyUnavailable:
-            if rejected is None:
-                raise
-            row = _usable(await self._store.get(user_id), user_id, _Wish())
-            if expires_at(row) <= self._settings.clock():
-                raise
-            return row
+        return await self._serve(user_id, _Wish(rejected))
 
     async def renewed(self, user_id: str, revision: str) -> UserToken:
         """Return a row whose pair is another than ``revision``, also for a grant that was refused before."""

@@ -198,7 +198,8 @@ class UserAuth:
         """Return a valid access token, refreshed if need be.
 
         ``rejected`` is the token that the API answered with 401: another one is returned if there can be one (at most
-        one refresh a minute for that reason), else the same again.
+        one refresh a minute for that reason), else the same again. If that refresh fails for now, ``AmoCRMUnavailable``
+        or ``RefreshInProgress`` says so.
 
         Raises:
             NotConnected, GrantRevoked: send the user through :meth:`begin`.

@@ -22,7 +22,6 @@ from amocrm_userauth.errors import (
     ProtocolError,
     ReauthorizationRequired,
     RefreshInProgress,
-    TemporarilyUnavailable,
     TokenNotSaved,
 )
 
@@ -64,15 +63,7 @@ class Server:
 
     def valid(self, user_id: str, rejected: Secret | None = None) -> UserToken:
         """Return a row whose access token is valid as far as is known, and not the ``rejected`` one if that can be."""
-        try:
-            return self._serve(user_id, _Wish(rejected))
-        except TemporarilyUnavailable:
-            if rejected is None:
-                raise
-            row = _usable(self._store.get(user_id), user_id, _Wish())
-            if expires_at(row) <= self._settings.clock():
-                raise
-            return row
+        return self._serve(user_id, _Wish(rejected))
 
     def renewed(self, user_id: str, revision: str) -> UserToken:
         """Return a row whose pair is another than ``revision``, also for a grant that was refused before."""
