@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 
 from amocrm_userauth import errors, events
+from amocrm_userauth._pairs import AsyncFlights
 from amocrm_userauth.errors import StoreUnavailable
 from tests._async.kit import (
     DAY,
@@ -192,6 +193,28 @@ async def test_a_disconnect_ends_the_attempts_to_save(fake_amocrm):
         assert await store.get("42") is None
         with pytest.raises(errors.NotConnected):
             await auth.access_token("42")
+
+
+async def test_a_disconnect_during_an_attempt_to_save_ends_them(fake_amocrm):
+    """A user who disconnects while their new connection fails to be stored is not tried again."""
+    fake = fake_amocrm
+    hooks = []
+
+    class Leaving(AsyncFailingStore):
+        """Its user disconnects while a write fails."""
+
+        async def put(self, token):
+            self._step("put")
+            await hooks.pop()("42")
+            raise OSError("example: the database said no")
+
+    store = Leaving()
+    async with serving(fake, store) as auth:
+        hooks.append(auth.disconnect)
+        with pytest.raises(errors.NotConnected):
+            await connect(auth, fake)
+        assert store.calls.count("put") == 1
+        assert await store.get("42") is None
 
 
 async def test_an_unknown_user_is_not_tried_again(fake_amocrm):
@@ -474,16 +497,124 @@ async def test_a_reconnect_while_a_refresh_is_being_saved_is_served(fake_amocrm)
         await assert_in_step(auth, fake)
 
 
-async def test_a_new_connection_does_not_come_back_long_after(fake_amocrm):
-    """Once its claim has run out, an unsaved new connection is saved only for a repeat of the same post."""
+async def test_a_new_connection_may_be_saved_as_long_as_its_state_is_good(fake_amocrm, caplog):
+    """After that it is given up, and that is logged: a connection does not come back long after."""
+    fake = fake_amocrm
+    for minutes, outcome in ((19, "saved"), (21, "given up")):
+        store = AsyncFailingStore()
+        await unsaved_connect(fake, store)
+        async with serving(fake, store) as auth:
+            auth._time.skipped += minutes * 60
+            if outcome == "saved":
+                assert await auth.access_token("42")
+            else:
+                with pytest.raises(errors.NotConnected):
+                    await auth.access_token("42")
+    assert "must connect again" in caplog.text
+    assert fake.token_calls() == 2
+
+
+async def test_a_disconnect_elsewhere_ends_the_attempts_to_save_a_first_connection(fake_amocrm):
+    """The user left through another process, which found nothing stored: nobody brings them back."""
     fake, store = fake_amocrm, AsyncFailingStore()
     given = await unsaved_connect(fake, store)
+    async with serving(fake, AsyncApartStore(store)) as elsewhere:
+        assert not await elsewhere.disconnect("42")
     async with serving(fake, store) as auth:
-        auth._time.skipped += 91
         with pytest.raises(errors.NotConnected):
+            await auth.connect("42", **given)
+        assert await store.get("42") is None
+        assert (await connect(auth, fake)).connected
+
+
+async def test_a_disconnect_elsewhere_ends_a_first_connection_that_was_stored_after_all(fake_amocrm):
+    """The write had come through although it failed; the user left; their row is not written again."""
+    fake = fake_amocrm
+
+    class Forgetful(AsyncFailingStore):
+        """Its writes come through, but their answers are lost."""
+
+        lost = True
+
+        async def put(self, token):
+            await super().put(token)
+            if self.lost:
+                self.lost = False
+                async with serving(fake, AsyncApartStore(self)) as elsewhere:
+                    assert await elsewhere.disconnect(token.user_id)
+                raise OSError("example: the connection is lost")
+
+    store = Forgetful()
+    async with serving(fake, store) as auth:
+        with pytest.raises(errors.NotConnected):
+            await connect(auth, fake)
+        assert await store.get("42") is None
+
+
+@pytest.mark.parametrize("deletes", [1, 0], ids=["before the row is there", "not at all yet"])
+async def test_a_disconnect_elsewhere_while_a_first_connection_is_being_saved_stands(fake_amocrm, deletes):
+    """The user leaves after the look and before the write, or so that only their mark is seen: the row is taken back."""
+    fake = fake_amocrm
+
+    class Late(AsyncFailingStore):
+        """Its second write comes just after a disconnect."""
+
+        seen_again = 0
+
+        async def put(self, token):
+            if self.failing.get("put") == 0:
+                async with serving(fake, AsyncApartStore(self)) as elsewhere:
+                    await (elsewhere.disconnect("42") if deletes else elsewhere._departures.note("42"))
+                self.failing["find_code"] = 1
+            await super().put(token)
+
+        async def find_code(self, code_hash, *, now):
+            self._step("find_code")
+            return await super().find_code(code_hash, now=now)
+
+    store = Late()
+    async with serving(fake, store) as auth:
+        store.failing["put"] = 1
+        with pytest.raises(errors.NotConnected):
+            await connect(auth, fake)
+        assert await store.get("42") is None
+
+
+async def test_what_waits_to_be_saved_is_saved_beside_the_calls_of_others(fake_amocrm):
+    """A user whose pair waits in this process may never come here again: any call for anybody tries to save it."""
+    fake, store, told = fake_amocrm, AsyncFailingStore(), []
+    async with serving(fake, store, events=told) as auth:
+        await connect(auth, fake)
+        await connect(auth, fake, "43", "boris")
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
             await auth.access_token("42")
-        assert (await auth.connect("42", **given)).connected
-        assert fake.token_calls() == 1
+        store.failing.clear()
+        with pytest.raises(errors.NotConnected):
+            await auth.access_token("44")
+        await AsyncFlights.join(auth._mine)
+        assert told.count(events.Recovered("42")) == 1
+        await assert_in_step(auth, fake)
+    assert refreshes(fake) == 1
+
+
+async def test_what_waits_to_be_saved_is_not_tried_at_every_call_of_others(fake_amocrm):
+    """A database that is down is not asked for every waiting pair by every caller."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.access_token("42")
+        before = store.calls.count("commit")
+        for _ in range(10):
+            with pytest.raises(errors.NotConnected):
+                await auth.access_token("44")
+        await AsyncFlights.join(auth._mine)
+        assert store.calls.count("commit") == before + 1
+        store.failing.clear()
 
 
 async def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
@@ -508,3 +639,24 @@ async def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
     async with serving(fake, Migrating()) as auth:
         assert (await connect(auth, fake)).connected
         await assert_in_step(auth, fake)
+
+
+async def test_a_missing_table_does_not_cost_a_refreshed_pair(fake_amocrm):
+    """The same at the commit of a refresh, where nothing is unknown of the user."""
+    fake, away = fake_amocrm, [1]
+
+    class Migrating(AsyncFailingStore):
+        """Its table is away for a moment."""
+
+        async def commit(self, token, **more):
+            if away:
+                away.pop()
+                raise errors.ConfigurationError("example: the table is missing")
+            return await super().commit(token, **more)
+
+    async with serving(fake, Migrating()) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        assert await auth.access_token("42")
+        await assert_in_step(auth, fake)
+        assert refreshes(fake) == 1

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from amocrm_userauth import errors, events
+from amocrm_userauth._pairs import Flights
 from amocrm_userauth.errors import StoreUnavailable
 from tests._sync.kit import (
     DAY,
@@ -193,6 +194,28 @@ def test_a_disconnect_ends_the_attempts_to_save(fake_amocrm):
         assert store.get("42") is None
         with pytest.raises(errors.NotConnected):
             auth.access_token("42")
+
+
+def test_a_disconnect_during_an_attempt_to_save_ends_them(fake_amocrm):
+    """A user who disconnects while their new connection fails to be stored is not tried again."""
+    fake = fake_amocrm
+    hooks = []
+
+    class Leaving(FailingStore):
+        """Its user disconnects while a write fails."""
+
+        def put(self, token):
+            self._step("put")
+            hooks.pop()("42")
+            raise OSError("example: the database said no")
+
+    store = Leaving()
+    with serving(fake, store) as auth:
+        hooks.append(auth.disconnect)
+        with pytest.raises(errors.NotConnected):
+            connect(auth, fake)
+        assert store.calls.count("put") == 1
+        assert store.get("42") is None
 
 
 def test_an_unknown_user_is_not_tried_again(fake_amocrm):
@@ -475,16 +498,124 @@ def test_a_reconnect_while_a_refresh_is_being_saved_is_served(fake_amocrm):
         assert_in_step(auth, fake)
 
 
-def test_a_new_connection_does_not_come_back_long_after(fake_amocrm):
-    """Once its claim has run out, an unsaved new connection is saved only for a repeat of the same post."""
+def test_a_new_connection_may_be_saved_as_long_as_its_state_is_good(fake_amocrm, caplog):
+    """After that it is given up, and that is logged: a connection does not come back long after."""
+    fake = fake_amocrm
+    for minutes, outcome in ((19, "saved"), (21, "given up")):
+        store = FailingStore()
+        unsaved_connect(fake, store)
+        with serving(fake, store) as auth:
+            auth._time.skipped += minutes * 60
+            if outcome == "saved":
+                assert auth.access_token("42")
+            else:
+                with pytest.raises(errors.NotConnected):
+                    auth.access_token("42")
+    assert "must connect again" in caplog.text
+    assert fake.token_calls() == 2
+
+
+def test_a_disconnect_elsewhere_ends_the_attempts_to_save_a_first_connection(fake_amocrm):
+    """The user left through another process, which found nothing stored: nobody brings them back."""
     fake, store = fake_amocrm, FailingStore()
     given = unsaved_connect(fake, store)
+    with serving(fake, ApartStore(store)) as elsewhere:
+        assert not elsewhere.disconnect("42")
     with serving(fake, store) as auth:
-        auth._time.skipped += 91
         with pytest.raises(errors.NotConnected):
+            auth.connect("42", **given)
+        assert store.get("42") is None
+        assert (connect(auth, fake)).connected
+
+
+def test_a_disconnect_elsewhere_ends_a_first_connection_that_was_stored_after_all(fake_amocrm):
+    """The write had come through although it failed; the user left; their row is not written again."""
+    fake = fake_amocrm
+
+    class Forgetful(FailingStore):
+        """Its writes come through, but their answers are lost."""
+
+        lost = True
+
+        def put(self, token):
+            super().put(token)
+            if self.lost:
+                self.lost = False
+                with serving(fake, ApartStore(self)) as elsewhere:
+                    assert elsewhere.disconnect(token.user_id)
+                raise OSError("example: the connection is lost")
+
+    store = Forgetful()
+    with serving(fake, store) as auth:
+        with pytest.raises(errors.NotConnected):
+            connect(auth, fake)
+        assert store.get("42") is None
+
+
+@pytest.mark.parametrize("deletes", [1, 0], ids=["before the row is there", "not at all yet"])
+def test_a_disconnect_elsewhere_while_a_first_connection_is_being_saved_stands(fake_amocrm, deletes):
+    """The user leaves after the look and before the write, or so that only their mark is seen: the row is taken back."""
+    fake = fake_amocrm
+
+    class Late(FailingStore):
+        """Its second write comes just after a disconnect."""
+
+        seen_again = 0
+
+        def put(self, token):
+            if self.failing.get("put") == 0:
+                with serving(fake, ApartStore(self)) as elsewhere:
+                    (elsewhere.disconnect("42") if deletes else elsewhere._departures.note("42"))
+                self.failing["find_code"] = 1
+            super().put(token)
+
+        def find_code(self, code_hash, *, now):
+            self._step("find_code")
+            return super().find_code(code_hash, now=now)
+
+    store = Late()
+    with serving(fake, store) as auth:
+        store.failing["put"] = 1
+        with pytest.raises(errors.NotConnected):
+            connect(auth, fake)
+        assert store.get("42") is None
+
+
+def test_what_waits_to_be_saved_is_saved_beside_the_calls_of_others(fake_amocrm):
+    """A user whose pair waits in this process may never come here again: any call for anybody tries to save it."""
+    fake, store, told = fake_amocrm, FailingStore(), []
+    with serving(fake, store, events=told) as auth:
+        connect(auth, fake)
+        connect(auth, fake, "43", "boris")
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
             auth.access_token("42")
-        assert (auth.connect("42", **given)).connected
-        assert fake.token_calls() == 1
+        store.failing.clear()
+        with pytest.raises(errors.NotConnected):
+            auth.access_token("44")
+        Flights.join(auth._mine)
+        assert told.count(events.Recovered("42")) == 1
+        assert_in_step(auth, fake)
+    assert refreshes(fake) == 1
+
+
+def test_what_waits_to_be_saved_is_not_tried_at_every_call_of_others(fake_amocrm):
+    """A database that is down is not asked for every waiting pair by every caller."""
+    fake, store = fake_amocrm, FailingStore()
+    with serving(fake, store) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        store.failing["commit"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            auth.access_token("42")
+        before = store.calls.count("commit")
+        for _ in range(10):
+            with pytest.raises(errors.NotConnected):
+                auth.access_token("44")
+        Flights.join(auth._mine)
+        assert store.calls.count("commit") == before + 1
+        store.failing.clear()
 
 
 def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
@@ -509,3 +640,24 @@ def test_a_missing_table_does_not_cost_the_pair(fake_amocrm):
     with serving(fake, Migrating()) as auth:
         assert (connect(auth, fake)).connected
         assert_in_step(auth, fake)
+
+
+def test_a_missing_table_does_not_cost_a_refreshed_pair(fake_amocrm):
+    """The same at the commit of a refresh, where nothing is unknown of the user."""
+    fake, away = fake_amocrm, [1]
+
+    class Migrating(FailingStore):
+        """Its table is away for a moment."""
+
+        def commit(self, token, **more):
+            if away:
+                away.pop()
+                raise errors.ConfigurationError("example: the table is missing")
+            return super().commit(token, **more)
+
+    with serving(fake, Migrating()) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        assert auth.access_token("42")
+        assert_in_step(auth, fake)
+        assert refreshes(fake) == 1

@@ -2,6 +2,7 @@
 """Rule 13 and the order of checks: a code is exchanged once, for the user whose state came with it."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -118,6 +119,23 @@ def test_a_state_is_used_up_by_its_connection(fake_amocrm):
             auth.refresh("42")
         with pytest.raises(errors.InvalidState):
             again()
+
+
+def test_a_used_state_is_remembered_for_longer_than_it_is_good(fake_amocrm):
+    """A host whose clock is ahead has swept it away already, and one whose clock is behind would take it again."""
+    fake, store = fake_amocrm, MemoryTokenStore()
+    with (
+        serving(fake, store) as ahead,
+        serving(fake, ApartStore(store), clock=lambda: fake.now() - timedelta(seconds=30)) as behind,
+    ):
+        call = prepared(behind, fake)
+        call()
+        fake.advance(1190)
+        connect(ahead, fake, "43", "boris")
+        other = fake.authorize(user="anna", state=call.keywords["state"])
+        with pytest.raises(errors.InvalidState) as caught:
+            call(code=other)
+        assert caught.value.reason == "other_code"
 
 
 def test_the_state_is_checked_before_anything_else(fake_amocrm):

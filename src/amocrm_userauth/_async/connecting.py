@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from secrets import token_hex
 
 from amocrm_userauth._async.endpoint import AsyncEndpoint
+from amocrm_userauth._async.leaving import AsyncDepartures
 from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.saving import AsyncSaver, AsyncScope, Outcome, Unsaved
 from amocrm_userauth._core.answers import Granted
@@ -37,7 +39,10 @@ __all__ = ["AsyncConnector", "Attempt"]
 
 _LOOK_AGAIN = 0.1
 _ACCOUNT_SECONDS = 5.0
+_SAVED_WITHIN = 1200.0
 _MAX_CODE = 4096
+# a nonce is remembered for longer than its state is good, by the difference between two hosts' clocks
+_CLOCK_SKEW = timedelta(seconds=60)
 _log = logging.getLogger("amocrm_userauth")
 _FINAL = {kind.code: kind for kind in (InvalidCode, WrongAccount, AlreadyConnectedByAnother, UntrustedHost)}
 
@@ -71,6 +76,7 @@ class _Claim:
     host: str
     claimant: str
     before: str | None
+    departures: frozenset[str]
     deadline: float
     ends: float
 
@@ -86,6 +92,7 @@ class AsyncConnector:
         settings: Settings,
         states: StateManager,
         *,
+        departures: AsyncDepartures,
         scope: AsyncScope,
         time: AsyncTime,
         tell: Callable[[Event], None],
@@ -95,6 +102,7 @@ class AsyncConnector:
         self._saver = saver
         self._settings = settings
         self._states = states
+        self._departures = departures
         self._scope = scope
         self._time = time
         self._tell = tell
@@ -108,7 +116,7 @@ class AsyncConnector:
             nonce_hash=ticket.nonce_hash,
             code_hash=hash_code(callback.code),
             user_hash=ticket.user_hash,
-            expires_at=ticket.expires_at,
+            expires_at=ticket.expires_at + _CLOCK_SKEW,
             now=self._settings.clock(),
         )
         if not recorded:
@@ -150,7 +158,8 @@ class AsyncConnector:
             return ticket
         if records:
             first = records[0]
-            return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=first.expires_at)
+            expires_at = first.expires_at - _CLOCK_SKEW
+            return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=expires_at)
         return self._unproven(attempt, own[0])
 
     def _verified(self, attempt: Attempt, state: Secret) -> Ticket:
@@ -196,6 +205,7 @@ class AsyncConnector:
         started, claimant = self._time.monotonic(), token_hex(16)
         try:
             await self._store.check_user(attempt.user_id)
+            departures = await self._departures.seen(attempt.user_id)
             record = await self._claim(attempt, ticket, claimant)
         except AmoCRMUserAuthError as error:
             return error
@@ -203,7 +213,7 @@ class AsyncConnector:
             return await self._not_ours(attempt, ticket, record)
         budget = self._settings
         deadline, ends = started + budget.exchange_budget, started + budget.lease
-        claim = _Claim(attempt, ticket, host, claimant, before, deadline, ends)
+        claim = _Claim(attempt, ticket, host, claimant, before, departures, deadline, ends)
         try:
             row = await self._exchange(claim)
         except TokenNotSaved as error:
@@ -225,7 +235,7 @@ class AsyncConnector:
             user_hash=ticket.user_hash,
             claimant=claimant,
             until=self._settings.lease_until(now),
-            expires_at=ticket.expires_at,
+            expires_at=ticket.expires_at + _CLOCK_SKEW,
             now=now,
         )
 
@@ -259,7 +269,7 @@ class AsyncConnector:
             code_hash=attempt.code_hash,
             pair_saved_at=self._settings.clock(),
         )
-        row = await self._saver.save(Unsaved(token=token, over=None, before=claim.before, serve_until=claim.ends))
+        row = await self._saver.save(self._unsaved(token, claim))
         if row is None:
             raise NotConnected(user_id=attempt.user_id)
         if row.code_hash != attempt.code_hash:
@@ -267,6 +277,16 @@ class AsyncConnector:
         await self._refuse_a_second_login(token)
         self._tell(Connected(attempt.user_id, pair.account_id, pair.domain))
         return row
+
+    def _unsaved(self, token: UserToken, claim: _Claim) -> Unsaved:
+        return Unsaved(
+            token=token,
+            over=None,
+            before=claim.before,
+            departures=claim.departures,
+            save_until=self._time.monotonic() + _SAVED_WITHIN,
+            serve_until=claim.ends,
+        )
 
     async def _identified(self, claim: _Claim, pair: TokenPair) -> TokenPair:
         """Return the pair with its account and user, checked where the integration asks for that."""

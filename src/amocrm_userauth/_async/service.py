@@ -14,6 +14,7 @@ from amocrm_userauth._async.endpoint import AsyncEndpoint
 from amocrm_userauth._async.guard import AsyncGuard
 from amocrm_userauth._async.http import AsyncHTTP
 from amocrm_userauth._async.keepalive import AsyncWalk, bound_of
+from amocrm_userauth._async.leaving import AsyncDepartures
 from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.renewing import AsyncRenewer
 from amocrm_userauth._async.saving import AsyncSaver, AsyncScope
@@ -134,11 +135,20 @@ class AsyncUserAuth:
         self._mine: set[object] = set()
         self._http = AsyncHTTP(http, time)
         endpoint = AsyncEndpoint(settings.integration, self._http, time, settings.clock)
-        saver = AsyncSaver(self._store, self._scope, budget=settings.save_budget, time=time, tell=tell)
+        self._departures = departures = AsyncDepartures(self._store, settings)
+        saver = AsyncSaver(self._store, self._scope, departures, budget=settings.save_budget, time=time, tell=tell)
         renewer = AsyncRenewer(self._store, endpoint, saver, settings, time=time, tell=tell)
         self._server = AsyncServer(self._store, renewer, saver, settings, scope=self._scope, time=time, mine=self._mine)
         self._connector = AsyncConnector(
-            self._store, endpoint, saver, settings, self._states, scope=self._scope, time=time, tell=tell
+            self._store,
+            endpoint,
+            saver,
+            settings,
+            self._states,
+            departures=departures,
+            scope=self._scope,
+            time=time,
+            tell=tell,
         )
 
     async def begin(self, user_id: str) -> AuthorizationRequest:
@@ -182,7 +192,7 @@ class AsyncUserAuth:
         if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
         attempt = replace(brought, user_id=user_id)
-        if await self._server.rescued(user_id, code_hash=attempt.code_hash) is not None:
+        if await self._server.rescued(user_id) is not None:
             raise TokenNotSaved(user_id=user_id)
         row = await self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
@@ -264,6 +274,7 @@ class AsyncUserAuth:
         unsaved = self._scope.unsaved.pop(user_id, None)
         self._cache.drop(user_id)
         try:
+            await self._departures.note(user_id)
             deleted = await self._store.delete(user_id)
         except BaseException:
             # the row may be there still, and its token is spent: without this pair the user would be lost

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from random import sample
 
 from amocrm_userauth._async.ports import AsyncStore
 from amocrm_userauth._async.renewing import AsyncRenewer
@@ -11,7 +12,7 @@ from amocrm_userauth._core.decisions import cooling_down, due_at, expires_at, ma
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
-from amocrm_userauth._pairs import AsyncTime, fresh
+from amocrm_userauth._pairs import AsyncFlight, AsyncTime, fresh
 from amocrm_userauth.errors import (
     AmoCRMUnavailable,
     AmoCRMUserAuthError,
@@ -27,6 +28,7 @@ from amocrm_userauth.errors import (
 __all__ = ["AsyncServer"]
 
 _AHEAD_WAIT = 1.0
+_RESCUE_PAUSE, _RESCUED_AT_ONCE = 0.25, 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
@@ -80,26 +82,38 @@ class AsyncServer:
         patience = self._settings.exchange_budget + self._settings.save_budget + self._settings.wait_budget
         return await self._refresh(row, _Wish(), self._time.monotonic() + patience) is not None
 
-    async def rescued(self, user_id: str, *, code_hash: str = "") -> UserToken | None:
+    async def rescued(self, user_id: str) -> UserToken | None:
         """Save a pair that is still unsaved in this process, if there is one.
 
-        A new connection whose claim has run out is saved only for a repeat of its connect (``code_hash``): else it
-        could come back long after the user has left through another process. Returns a row to serve if the save
-        failed again and the pair may be served; raises ``TokenNotSaved`` if it may not. ``None`` otherwise.
+        Returns a row to serve if the save failed again and the pair may be served; raises ``TokenNotSaved`` if it may
+        not. ``None`` otherwise.
         """
-        unsaved = self._scope.waiting(user_id)
+        if not self._scope.unsaved:
+            return None
+        self._rescue_others(user_id)
+        unsaved = self._scope.waiting(user_id, self._time.monotonic())
         if unsaved is None:
             return None
-        late = unsaved.over is None and self._time.monotonic() >= unsaved.serve_until
-        if late and unsaved.token.code_hash != code_hash:
-            return None
-        key = ("save", user_id)
-        outcome = await self._scope.flights.start(key, partial(self._rescue, user_id), self._mine).wait()
+        outcome = await self._start_rescue(user_id).wait()
         if isinstance(outcome, TokenNotSaved) and self._time.monotonic() < unsaved.serve_until:
             return unsaved.token
         if isinstance(outcome, AmoCRMUserAuthError):
             raise fresh(outcome)
         return None
+
+    def _rescue_others(self, user_id: str) -> None:
+        """Begin to save what other users' calls could not: those may never come to this process again."""
+        now, scope = self._time.monotonic(), self._scope
+        if now < scope.rescue_at:
+            return
+        scope.rescue_at = now + _RESCUE_PAUSE
+        others = list(scope.unsaved)
+        for other in sample(others, min(_RESCUED_AT_ONCE, len(others))):
+            if other != user_id and scope.waiting(other, now) is not None:
+                self._start_rescue(other)
+
+    def _start_rescue(self, user_id: str) -> "AsyncFlight[Outcome]":
+        return self._scope.flights.start(("save", user_id), partial(self._rescue, user_id), self._mine)
 
     def _under_way(self, row: UserToken) -> bool:
         return self._scope.flights.find(self._key(row)) is not None
@@ -113,7 +127,7 @@ class AsyncServer:
         if unsaved is None:
             return None
         try:
-            return await self._saver.rescue(unsaved)
+            return await self._saver.rescue(unsaved) or NotConnected(user_id=user_id)
         except AmoCRMUserAuthError as error:
             return error
 

@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from secrets import token_hex
 
@@ -18,6 +19,7 @@ from amocrm_userauth._core.settings import Settings
 from amocrm_userauth._core.state import StateManager, Ticket, hash_code
 from amocrm_userauth._pairs import Time, fresh
 from amocrm_userauth._sync.endpoint import Endpoint
+from amocrm_userauth._sync.leaving import Departures
 from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.saving import Outcome, Saver, Scope, Unsaved
 from amocrm_userauth.errors import (
@@ -38,7 +40,10 @@ __all__ = ["Connector", "Attempt"]
 
 _LOOK_AGAIN = 0.1
 _ACCOUNT_SECONDS = 5.0
+_SAVED_WITHIN = 1200.0
 _MAX_CODE = 4096
+# a nonce is remembered for longer than its state is good, by the difference between two hosts' clocks
+_CLOCK_SKEW = timedelta(seconds=60)
 _log = logging.getLogger("amocrm_userauth")
 _FINAL = {kind.code: kind for kind in (InvalidCode, WrongAccount, AlreadyConnectedByAnother, UntrustedHost)}
 
@@ -72,6 +77,7 @@ class _Claim:
     host: str
     claimant: str
     before: str | None
+    departures: frozenset[str]
     deadline: float
     ends: float
 
@@ -87,6 +93,7 @@ class Connector:
         settings: Settings,
         states: StateManager,
         *,
+        departures: Departures,
         scope: Scope,
         time: Time,
         tell: Callable[[Event], None],
@@ -96,6 +103,7 @@ class Connector:
         self._saver = saver
         self._settings = settings
         self._states = states
+        self._departures = departures
         self._scope = scope
         self._time = time
         self._tell = tell
@@ -109,7 +117,7 @@ class Connector:
             nonce_hash=ticket.nonce_hash,
             code_hash=hash_code(callback.code),
             user_hash=ticket.user_hash,
-            expires_at=ticket.expires_at,
+            expires_at=ticket.expires_at + _CLOCK_SKEW,
             now=self._settings.clock(),
         )
         if not recorded:
@@ -151,7 +159,8 @@ class Connector:
             return ticket
         if records:
             first = records[0]
-            return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=first.expires_at)
+            expires_at = first.expires_at - _CLOCK_SKEW
+            return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=expires_at)
         return self._unproven(attempt, own[0])
 
     def _verified(self, attempt: Attempt, state: Secret) -> Ticket:
@@ -197,6 +206,7 @@ class Connector:
         started, claimant = self._time.monotonic(), token_hex(16)
         try:
             self._store.check_user(attempt.user_id)
+            departures = self._departures.seen(attempt.user_id)
             record = self._claim(attempt, ticket, claimant)
         except AmoCRMUserAuthError as error:
             return error
@@ -204,7 +214,7 @@ class Connector:
             return self._not_ours(attempt, ticket, record)
         budget = self._settings
         deadline, ends = started + budget.exchange_budget, started + budget.lease
-        claim = _Claim(attempt, ticket, host, claimant, before, deadline, ends)
+        claim = _Claim(attempt, ticket, host, claimant, before, departures, deadline, ends)
         try:
             row = self._exchange(claim)
         except TokenNotSaved as error:
@@ -226,7 +236,7 @@ class Connector:
             user_hash=ticket.user_hash,
             claimant=claimant,
             until=self._settings.lease_until(now),
-            expires_at=ticket.expires_at,
+            expires_at=ticket.expires_at + _CLOCK_SKEW,
             now=now,
         )
 
@@ -260,7 +270,7 @@ class Connector:
             code_hash=attempt.code_hash,
             pair_saved_at=self._settings.clock(),
         )
-        row = self._saver.save(Unsaved(token=token, over=None, before=claim.before, serve_until=claim.ends))
+        row = self._saver.save(self._unsaved(token, claim))
         if row is None:
             raise NotConnected(user_id=attempt.user_id)
         if row.code_hash != attempt.code_hash:
@@ -268,6 +278,16 @@ class Connector:
         self._refuse_a_second_login(token)
         self._tell(Connected(attempt.user_id, pair.account_id, pair.domain))
         return row
+
+    def _unsaved(self, token: UserToken, claim: _Claim) -> Unsaved:
+        return Unsaved(
+            token=token,
+            over=None,
+            before=claim.before,
+            departures=claim.departures,
+            save_until=self._time.monotonic() + _SAVED_WITHIN,
+            serve_until=claim.ends,
+        )
 
     def _identified(self, claim: _Claim, pair: TokenPair) -> TokenPair:
         """Return the pair with its account and user, checked where the integration asks for that."""

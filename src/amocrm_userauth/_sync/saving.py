@@ -6,11 +6,13 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeVar
 
 from amocrm_userauth._core.events import Event, Recovered, SaveFailed
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._pairs import Flights, Time
+from amocrm_userauth._sync.leaving import Departures
 from amocrm_userauth._sync.ports import Store
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, NotConnected, TokenNotSaved
 
@@ -26,13 +28,16 @@ _log = logging.getLogger("amocrm_userauth")
 class Unsaved:
     """A pair that is not known to be stored. ``over``: the revision that it replaces, ``None`` for a new connection.
 
-    ``before`` is the code hash of the row that a new connection found, ``None`` if there was none. Callers may be
-    served from it until ``serve_until`` on the holder's clock (its lease), if its spend was undoubted.
+    Of a new connection, ``before`` is the code hash of the row that it found (``None``: there was none),
+    ``departures`` the marks that it found, and it may be saved until ``save_until``. Callers may be served from a pair
+    until ``serve_until`` (its lease), if its spend was undoubted. Both are times on the holder's clock.
     """
 
     token: UserToken
     over: str | None
     before: str | None = None
+    departures: frozenset[str] = frozenset()
+    save_until: float = inf
     keep_previous: bool = False
     serve_until: float
     process: int = field(default_factory=os.getpid)
@@ -45,14 +50,19 @@ class Scope:
     flights: Flights[Outcome] = field(default_factory=Flights[Outcome])
     unsaved: dict[str, Unsaved] = field(default_factory=dict[str, Unsaved])
     saving: set[str] = field(default_factory=set[str])
+    rescue_at: float = 0.0
 
-    def waiting(self, user_id: str) -> Unsaved | None:
-        """Return the pair that waits to be saved, unless somebody is at it."""
+    def waiting(self, user_id: str, now: float) -> Unsaved | None:
+        """Return the pair that waits to be saved, unless somebody is at it. ``now`` is on the holder's clock."""
         unsaved = self.unsaved.get(user_id)
         if unsaved is None or user_id in self.saving:
             return None
         if unsaved.over is None and unsaved.process != os.getpid():
             del self.unsaved[user_id]  # after a fork a new connection is the parent's to save
+            return None
+        if now >= unsaved.save_until:
+            del self.unsaved[user_id]
+            _log.error("a new connection could not be saved; its user must connect again", extra={"user_id": user_id})
             return None
         return unsaved
 
@@ -77,6 +87,7 @@ class Saver:
         self,
         store: Store,
         scope: Scope,
+        departures: Departures,
         *,
         budget: float,
         time: Time,
@@ -84,6 +95,7 @@ class Saver:
     ) -> None:
         self._store = store
         self._scope = scope
+        self._departures = departures
         self._budget = budget
         self._time = time
         self._tell = tell
@@ -142,18 +154,36 @@ class Saver:
             self._tell(Recovered(user_id))
 
     def _attempt_again(self, unsaved: Unsaved) -> UserToken | TokenNotSaved | None:
+        if unsaved.over is not None:
+            return self._attempt(unsaved)
         token = unsaved.token
-        if unsaved.over is None:
-            # the first try may have been stored although it failed, or the user have left or connected elsewhere since
-            try:
-                row = self._store.get(token.user_id, with_tokens=False)
-            except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
-                return TokenNotSaved(user_id=token.user_id)
-            if row is not None and row.code_hash != unsaved.before:
+        # the first try may have been stored although it failed, or the user have left or connected elsewhere since
+        try:
+            row = self._store.get(token.user_id, with_tokens=False)
+            left = self._left(unsaved)
+        except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
+            return TokenNotSaved(user_id=token.user_id)
+        if row is not None and row.revision == token.revision:
+            return self._unless_left(unsaved, row)
+        if row is not None and row.code_hash != unsaved.before:
+            return row
+        if left or (row is None and unsaved.before is not None):
+            return None
+        saved = self._attempt(unsaved)
+        return self._unless_left(unsaved, token) if saved is token else saved
+
+    def _unless_left(self, unsaved: Unsaved, row: UserToken) -> UserToken | TokenNotSaved | None:
+        """Return our row, or take it back if the user left while it was being saved."""
+        try:
+            if not self._left(unsaved):
                 return row
-            if row is None and unsaved.before is not None:
-                return None
-        return self._attempt(unsaved)
+            self._store.delete(row.user_id, revision=row.revision)
+        except Exception:  # noqa: BLE001 - it is stored; whether somebody left is to be seen yet
+            return TokenNotSaved(user_id=row.user_id)
+        return None
+
+    def _left(self, unsaved: Unsaved) -> bool:
+        return not self._departures.seen(unsaved.token.user_id) <= unsaved.departures
 
     def _refuse_unknown(self, user_id: str) -> None:
         """Give the pair up if the database does not know the user; anything else may be mended."""

@@ -31,6 +31,7 @@ from amocrm_userauth._sync.endpoint import Endpoint
 from amocrm_userauth._sync.guard import Guard
 from amocrm_userauth._sync.http import HTTP
 from amocrm_userauth._sync.keepalive import Walk, bound_of
+from amocrm_userauth._sync.leaving import Departures
 from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.renewing import Renewer
 from amocrm_userauth._sync.saving import Saver, Scope
@@ -135,11 +136,20 @@ class UserAuth:
         self._mine: set[object] = set()
         self._http = HTTP(http, time)
         endpoint = Endpoint(settings.integration, self._http, time, settings.clock)
-        saver = Saver(self._store, self._scope, budget=settings.save_budget, time=time, tell=tell)
+        self._departures = departures = Departures(self._store, settings)
+        saver = Saver(self._store, self._scope, departures, budget=settings.save_budget, time=time, tell=tell)
         renewer = Renewer(self._store, endpoint, saver, settings, time=time, tell=tell)
         self._server = Server(self._store, renewer, saver, settings, scope=self._scope, time=time, mine=self._mine)
         self._connector = Connector(
-            self._store, endpoint, saver, settings, self._states, scope=self._scope, time=time, tell=tell
+            self._store,
+            endpoint,
+            saver,
+            settings,
+            self._states,
+            departures=departures,
+            scope=self._scope,
+            time=time,
+            tell=tell,
         )
 
     def begin(self, user_id: str) -> AuthorizationRequest:
@@ -183,7 +193,7 @@ class UserAuth:
         if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
         attempt = replace(brought, user_id=user_id)
-        if self._server.rescued(user_id, code_hash=attempt.code_hash) is not None:
+        if self._server.rescued(user_id) is not None:
             raise TokenNotSaved(user_id=user_id)
         row = self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
@@ -265,6 +275,7 @@ class UserAuth:
         unsaved = self._scope.unsaved.pop(user_id, None)
         self._cache.drop(user_id)
         try:
+            self._departures.note(user_id)
             deleted = self._store.delete(user_id)
         except BaseException:
             # the row may be there still, and its token is spent: without this pair the user would be lost

@@ -4,12 +4,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from random import sample
 
 from amocrm_userauth._core.decisions import cooling_down, due_at, expires_at, may_answer_rejection
 from amocrm_userauth._core.model import UserToken
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._core.settings import Settings
-from amocrm_userauth._pairs import Time, fresh
+from amocrm_userauth._pairs import Flight, Time, fresh
 from amocrm_userauth._sync.ports import Store
 from amocrm_userauth._sync.renewing import Renewer
 from amocrm_userauth._sync.saving import Outcome, Saver, Scope
@@ -28,6 +29,7 @@ from amocrm_userauth.errors import (
 __all__ = ["Server"]
 
 _AHEAD_WAIT = 1.0
+_RESCUE_PAUSE, _RESCUED_AT_ONCE = 0.25, 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
@@ -81,26 +83,38 @@ class Server:
         patience = self._settings.exchange_budget + self._settings.save_budget + self._settings.wait_budget
         return self._refresh(row, _Wish(), self._time.monotonic() + patience) is not None
 
-    def rescued(self, user_id: str, *, code_hash: str = "") -> UserToken | None:
+    def rescued(self, user_id: str) -> UserToken | None:
         """Save a pair that is still unsaved in this process, if there is one.
 
-        A new connection whose claim has run out is saved only for a repeat of its connect (``code_hash``): else it
-        could come back long after the user has left through another process. Returns a row to serve if the save
-        failed again and the pair may be served; raises ``TokenNotSaved`` if it may not. ``None`` otherwise.
+        Returns a row to serve if the save failed again and the pair may be served; raises ``TokenNotSaved`` if it may
+        not. ``None`` otherwise.
         """
-        unsaved = self._scope.waiting(user_id)
+        if not self._scope.unsaved:
+            return None
+        self._rescue_others(user_id)
+        unsaved = self._scope.waiting(user_id, self._time.monotonic())
         if unsaved is None:
             return None
-        late = unsaved.over is None and self._time.monotonic() >= unsaved.serve_until
-        if late and unsaved.token.code_hash != code_hash:
-            return None
-        key = ("save", user_id)
-        outcome = self._scope.flights.start(key, partial(self._rescue, user_id), self._mine).wait()
+        outcome = self._start_rescue(user_id).wait()
         if isinstance(outcome, TokenNotSaved) and self._time.monotonic() < unsaved.serve_until:
             return unsaved.token
         if isinstance(outcome, AmoCRMUserAuthError):
             raise fresh(outcome)
         return None
+
+    def _rescue_others(self, user_id: str) -> None:
+        """Begin to save what other users' calls could not: those may never come to this process again."""
+        now, scope = self._time.monotonic(), self._scope
+        if now < scope.rescue_at:
+            return
+        scope.rescue_at = now + _RESCUE_PAUSE
+        others = list(scope.unsaved)
+        for other in sample(others, min(_RESCUED_AT_ONCE, len(others))):
+            if other != user_id and scope.waiting(other, now) is not None:
+                self._start_rescue(other)
+
+    def _start_rescue(self, user_id: str) -> "Flight[Outcome]":
+        return self._scope.flights.start(("save", user_id), partial(self._rescue, user_id), self._mine)
 
     def _under_way(self, row: UserToken) -> bool:
         return self._scope.flights.find(self._key(row)) is not None
@@ -114,7 +128,7 @@ class Server:
         if unsaved is None:
             return None
         try:
-            return self._saver.rescue(unsaved)
+            return self._saver.rescue(unsaved) or NotConnected(user_id=user_id)
         except AmoCRMUserAuthError as error:
             return error
 
