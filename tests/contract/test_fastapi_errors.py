@@ -173,6 +173,7 @@ def test_an_access_log_shows_no_code(auth: UserAuth | AsyncUserAuth, caplog: pyt
 def _running(server: uvicorn.Server) -> Iterator[str]:
     with socket.socket() as listener, ThreadPoolExecutor(1) as pool:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # so that whoever comes before the server waits for it
         done = pool.submit(server.run, [listener])
         host, port = listener.getsockname()
         try:

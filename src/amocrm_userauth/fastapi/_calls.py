@@ -5,8 +5,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from amocrm_userauth import AsyncUserAuth
 from amocrm_userauth._core.model import AuthorizationRequest, Callback, ConnectionStatus
+from amocrm_userauth._wire.models import ExchangeCode
 from amocrm_userauth.fastapi._callers import Caller, Service
-from amocrm_userauth.fastapi._models import ExchangeCode
 
 __all__ = ["accept_callback", "begin", "connect", "disconnect", "status"]
 

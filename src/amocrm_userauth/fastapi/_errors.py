@@ -1,25 +1,22 @@
 """Errors on the wire: one envelope, whoever raised it."""
 
 import logging
-import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from amocrm_userauth.errors import AmoCRMUserAuthError, TemporarilyUnavailable
-from amocrm_userauth.fastapi._models import ErrorInfo, ErrorReply
+from amocrm_userauth._wire import answers
+from amocrm_userauth._wire.answers import LOG_IN, Answer, refusal_of_body
+from amocrm_userauth.errors import AmoCRMUserAuthError
 
-__all__ = ["EnvelopeRoute", "InvalidRequest", "NotAuthenticated", "install_error_handlers", "reply", "retry_after"]
+__all__ = ["EnvelopeRoute", "InvalidRequest", "NotAuthenticated", "install_error_handlers", "respond"]
 
-_CODES = {401: "not_authenticated", 403: "forbidden", 405: "method_not_allowed", 422: "invalid_request"}
 _FIRST_ERROR = 400
-_FIRST_FAULT_OF_OURS = 500
 
 _log = logging.getLogger("amocrm_userauth.fastapi")
 
@@ -28,48 +25,31 @@ class NotAuthenticated(HTTPException):
     """Nobody is logged in at the application. An ``HTTPException``: a 401 also where our handlers are not installed."""
 
     def __init__(self) -> None:
-        super().__init__(401, "log in to the application first", {"WWW-Authenticate": "Bearer"})
+        super().__init__(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
 
 
 class InvalidRequest(HTTPException):
     """The request is malformed. Names the fields and the kinds of fault, never what was sent."""
 
     def __init__(self, faults: Iterable[str]) -> None:
-        super().__init__(422, f"the request is not valid: {', '.join(faults)}")
+        super().__init__(422, refusal_of_body(faults))
 
 
-def reply(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a model of the wire as JSON that nobody stores."""
-    kept = {**(headers or {}), "Cache-Control": "no-store"}
-    return Response(body.model_dump_json(by_alias=True), status, kept, media_type="application/json")
-
-
-def envelope(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error in the contract's envelope."""
-    return reply(ErrorReply(error=ErrorInfo(code=code, message=message)), status, headers)
-
-
-def retry_after(error: AmoCRMUserAuthError) -> dict[str, str]:
-    """Return the header that says when to try again, where that is known: whole seconds, at least one."""
-    if not isinstance(error, TemporarilyUnavailable) or error.retry_after is None:
-        return {}
-    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+def respond(answer: Answer) -> Response:
+    """Return the framework's response."""
+    return Response(answer.content, answer.status, {**answer.headers, "Content-Type": answer.content_type})
 
 
 def of_library(error: AmoCRMUserAuthError) -> Response:
     """Return the answer to one of the library's errors; what is not the client's doing is logged."""
-    if error.http_status >= _FIRST_FAULT_OF_OURS:
-        _log.warning(
-            "answered %s: %s", error.code, error.message, extra={"user_id": error.user_id, "event": error.code}
-        )
-    return envelope(error.http_status, error.code, error.message, retry_after(error))
+    return respond(answers.of_library(error, _log))
 
 
 def of_http(error: HTTPException) -> Response:
     """Return the answer to an ``HTTPException`` with its status and headers, also the application's own."""
     detail = cast("object", error.detail)  # FastAPI's subclass takes anything
     message = detail if isinstance(detail, str) else "the application refused the request"
-    return envelope(error.status_code, _CODES.get(error.status_code, "http_error"), message, error.headers)
+    return respond(answers.of_refusal(error.status_code, message, error.headers))
 
 
 def of_validation(error: RequestValidationError) -> Response:

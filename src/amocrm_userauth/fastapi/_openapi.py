@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from amocrm_userauth import errors
-from amocrm_userauth.fastapi._models import MAX_CODE, MAX_REFERER, MAX_STATE, ErrorReply, ExchangeCode
+from amocrm_userauth._wire.models import MAX_CODE, MAX_REFERER, MAX_STATE, ErrorReply, ExchangeCode
 
 __all__ = ["BEGIN", "CALLBACK", "CALLBACK_EXTRA", "CONNECT", "CONNECT_EXTRA", "DISCONNECT", "STATUS"]
 

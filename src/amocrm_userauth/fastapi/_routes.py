@@ -1,19 +1,20 @@
 """The five endpoints."""
 
 from collections.abc import Callable
-from email.message import Message
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import ValidationError
 
+from amocrm_userauth._wire.answers import reply
+from amocrm_userauth._wire.bodies import NOT_JSON, faults, is_json
+from amocrm_userauth._wire.models import STATE_TTL, AuthorizeUrl, AuthorizeUrlReply, Done, ExchangeCode, StatusReply
+from amocrm_userauth._wire.pages import checked_deep_link, error_page, redirect, target
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError
 from amocrm_userauth.fastapi import _calls, _openapi
 from amocrm_userauth.fastapi._callers import Caller, Service, ServiceSource, caller_of, service_of
-from amocrm_userauth.fastapi._errors import EnvelopeRoute, InvalidRequest, reply
-from amocrm_userauth.fastapi._models import STATE_TTL, AuthorizeUrl, AuthorizeUrlReply, Done, ExchangeCode, StatusReply
-from amocrm_userauth.fastapi._page import checked_deep_link, error_page, redirect, target
+from amocrm_userauth.fastapi._errors import EnvelopeRoute, InvalidRequest, respond
 
 __all__ = ["amocrm_router"]
 
@@ -69,13 +70,14 @@ def _add_status_and_url(router: APIRouter, find_caller: _Dependency) -> None:
     @router.get("/status", response_model=StatusReply, responses=_openapi.STATUS)
     async def amocrm_status(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Say whether the logged-in user is connected. Never calls amoCRM."""
-        return reply(StatusReply.of(await _calls.status(caller)))
+        return respond(reply(StatusReply.of(await _calls.status(caller))))
 
     @router.get("/authorize-url", response_model=AuthorizeUrlReply, responses=_openapi.BEGIN)
     async def amocrm_authorize_url(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Return amoCRM's consent page for the logged-in user; open it in the system browser."""
         request = await _calls.begin(caller)
-        return reply(AuthorizeUrlReply(data=AuthorizeUrl(url=request.url, state=request.state, expires_in=STATE_TTL)))
+        url = AuthorizeUrl(url=request.url, state=request.state, expires_in=STATE_TTL)
+        return respond(reply(AuthorizeUrlReply(data=url)))
 
 
 def _add_exchange_and_disconnect(router: APIRouter, find_caller: _Dependency) -> None:
@@ -87,13 +89,13 @@ def _add_exchange_and_disconnect(router: APIRouter, find_caller: _Dependency) ->
     ) -> Response:
         """Connect the logged-in user with the code that amoCRM gave. Repeating the same request is harmless."""
         await _calls.connect(caller, body)
-        return reply(Done(message="AMO CRM successfully connected"))
+        return respond(reply(Done(message="AMO CRM successfully connected")))
 
     @router.post("/disconnect", response_model=Done, responses=_openapi.DISCONNECT)
     async def amocrm_disconnect(caller: Annotated[Caller, Depends(find_caller)]) -> Response:
         """Forget the logged-in user's tokens. Succeeds also if there were none."""
         await _calls.disconnect(caller)
-        return reply(Done(message="AMO CRM disconnected"))
+        return respond(reply(Done(message="AMO CRM disconnected")))
 
 
 def _add_callback(router: APIRouter, find: _Dependency, deep_link: str) -> None:
@@ -109,23 +111,15 @@ def _add_callback(router: APIRouter, find: _Dependency, deep_link: str) -> None:
         try:
             answer = await _calls.accept_callback(service, request)
         except AmoCRMUserAuthError as error:
-            return error_page(error)
-        return redirect(target(deep_link, answer))
+            return respond(error_page(error))
+        return respond(redirect(target(deep_link, answer)))
 
 
 async def _exchange_code(request: Request) -> ExchangeCode:
-    if not _is_json(request.headers.get("Content-Type", "")):
-        raise InvalidRequest(["header.content-type (json_expected)"])
+    if not is_json(request.headers.get("Content-Type", "")):
+        raise InvalidRequest([NOT_JSON])
     try:
         return ExchangeCode.model_validate_json(await request.body())
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-    raise InvalidRequest(".".join(("body", *map(str, fault["loc"]))) + f" ({fault['type']})" for fault in found)
-
-
-def _is_json(content_type: str) -> bool:
-    # Required, not guessed: without it a page of another site could post here with the user's cookies.
-    header = Message()
-    header["Content-Type"] = content_type
-    kind = header.get_content_type()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+        found = faults(error)
+    raise InvalidRequest(found)

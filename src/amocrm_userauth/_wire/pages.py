@@ -3,11 +3,9 @@
 from html import escape
 from urllib.parse import quote, urlencode, urlsplit
 
-from fastapi import Response
-
 from amocrm_userauth._core.model import Callback
+from amocrm_userauth._wire.answers import Answer, retry_after
 from amocrm_userauth.errors import AmoCRMUserAuthError, AuthorizationDenied, ConfigurationError
-from amocrm_userauth.fastapi._errors import retry_after
 
 __all__ = ["checked_deep_link", "error_page", "redirect", "target"]
 
@@ -70,18 +68,18 @@ def target(deep_link: str, answer: Callback) -> str:
     return f"{deep_link}{joint}{urlencode(filled, quote_via=quote, safe='')}"
 
 
-def redirect(address: str) -> Response:
+def redirect(address: str) -> Answer:
     """Return a 302 to ``address`` with the link to tap: some browsers open an app only on a tap."""
     body = f'<p><a href="{escape(address)}">Return to the app</a></p>'
     return _page(302, "Back to the app", body, {"Location": address})
 
 
-def error_page(error: AmoCRMUserAuthError) -> Response:
+def error_page(error: AmoCRMUserAuthError) -> Answer:
     """Return a page that says what went wrong; nothing of the request is in it."""
     body = f"<p>{escape(error.message)}</p><p><code>{escape(error.code)}</code></p>"
     return _page(error.http_status, "amoCRM was not connected", body, retry_after(error))
 
 
-def _page(status: int, title: str, body: str, headers: dict[str, str]) -> Response:
+def _page(status: int, title: str, body: str, headers: dict[str, str]) -> Answer:
     content = _PAGE.format(title=title, body=body)
-    return Response(content, status, {**_HEADERS, **headers}, media_type="text/html")
+    return Answer(status, "text/html; charset=utf-8", content, {**_HEADERS, **headers})
