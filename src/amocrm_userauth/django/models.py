@@ -1,0 +1,88 @@
+"""The two tables. Only the store writes to them: every change is a conditional update (see ``store``)."""
+
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+
+from amocrm_userauth.django._fields import ExactCharField, SecretTextField, UtcDateTimeField
+
+__all__ = ["AmoCRMState", "AmoCRMToken"]
+
+_ID = 255
+_HASH = 128
+_WORD = 64
+
+
+class AmoCRMToken(models.Model):
+    """One user's connection to amoCRM. Read it if you like; to change it call ``user_auth()``."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    access_token = SecretTextField(editable=False)
+    refresh_token = SecretTextField(editable=False)
+    previous_refresh_token = SecretTextField(null=True, editable=False)
+    token_type = models.CharField(max_length=_WORD)
+    code_hash = ExactCharField(max_length=_HASH, editable=False)
+    client_id = ExactCharField(max_length=_HASH)
+    expires_at = UtcDateTimeField()
+    account_id = ExactCharField(max_length=_WORD)
+    amocrm_user_id = ExactCharField(max_length=_WORD)
+    domain = models.CharField(max_length=_ID)
+    api_domain = models.CharField(max_length=_ID)
+    scopes = models.TextField()
+    revision = ExactCharField(max_length=_WORD, editable=False)
+    in_doubt = models.BooleanField()
+    pair_saved_at = UtcDateTimeField()
+    lease_holder = ExactCharField(max_length=_HASH, null=True, editable=False)
+    lease_until = UtcDateTimeField(null=True)
+    failures = models.IntegerField()
+    retry_at = UtcDateTimeField(null=True)
+    failure = models.CharField(max_length=_ID)
+    reauth_reason = models.CharField(max_length=_WORD, null=True)  # noqa: DJ001 - NULL is "not refused", as elsewhere
+    reauth_at = UtcDateTimeField(null=True)
+    rejected_at = UtcDateTimeField(null=True)
+    created_at = UtcDateTimeField()
+    updated_at = UtcDateTimeField()
+
+    class Meta:
+        """The table's name is that of the other stores."""
+
+        db_table = "amo_crm_tokens"
+        verbose_name = "amoCRM connection"
+        verbose_name_plural = "amoCRM connections"
+        indexes = (
+            models.Index(fields=["pair_saved_at", "user"], name="ix_amo_crm_tokens_due"),
+            models.Index(fields=["account_id"], name="ix_amo_crm_tokens_account_id"),
+        )
+
+    def __str__(self) -> str:
+        """Say whose connection it is, and to which account."""
+        return f"{self.user_id}: {self.domain}"
+
+
+class AmoCRMState(models.Model):
+    """One used state (nonce) and the code that came with it: hashes only."""
+
+    nonce_hash = ExactCharField(max_length=_HASH, primary_key=True)
+    code_hash = ExactCharField(max_length=_HASH)
+    user_hash = ExactCharField(max_length=_HASH)
+    outcome = ExactCharField(max_length=_WORD)
+    claimant = ExactCharField(max_length=_HASH)
+    claim_until = UtcDateTimeField(null=True)
+    expires_at = UtcDateTimeField()
+
+    class Meta:
+        """The table's name is that of the other stores."""
+
+        db_table = "amo_crm_states"
+        verbose_name = "used amoCRM state"
+        verbose_name_plural = "used amoCRM states"
+        indexes = (
+            models.Index(fields=["code_hash"], name="ix_amo_crm_states_code_hash"),
+            models.Index(fields=["expires_at"], name="ix_amo_crm_states_expires_at"),
+        )
+
+    def __str__(self) -> str:
+        """Say how its exchange stands."""
+        return self.outcome
