@@ -13,11 +13,10 @@ Then ``manage.py migrate``, and ``user_auth().access_token(str(user.pk))`` anywh
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from amocrm_userauth.django._refusals import RequestRefused
 from amocrm_userauth.django._service import user_auth
 
 if TYPE_CHECKING:
-    from amocrm_userauth.django._callers import session_user
+    from amocrm_userauth.django._callers import RequestRefused, session_user
     from amocrm_userauth.django.http import amocrm_client, async_amocrm_client
     from amocrm_userauth.django.store import DjangoTokenStore
 
@@ -30,17 +29,19 @@ __all__ = [
     "user_auth",
 ]
 
+# What needs the site's models or its settings is imported when it is first asked for.
 _LATER = {
-    "DjangoTokenStore": "amocrm_userauth.django.store",
-    "amocrm_client": "amocrm_userauth.django.http",
-    "async_amocrm_client": "amocrm_userauth.django.http",
-    "session_user": "amocrm_userauth.django._callers",
+    "DjangoTokenStore": "store",
+    "RequestRefused": "_callers",
+    "amocrm_client": "http",
+    "async_amocrm_client": "http",
+    "session_user": "_callers",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs the site's models or its settings when it is first asked for."""
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    """Import what is asked for."""
+    if name not in _LATER:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

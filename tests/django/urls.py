@@ -1,0 +1,3 @@
+"""The addresses of the tests' site; tests of the views put their own in place."""
+
+urlpatterns: list[object] = []
