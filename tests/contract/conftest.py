@@ -8,6 +8,7 @@ import pytest
 from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, MemoryTokenStore, UserAuth
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.contract.backend import Backend, Clock
+from tests.contract.django_backend import DjangoBackend
 from tests.contract.fastapi_apps import INTEGRATION
 from tests.contract.fastapi_backend import FastAPIBackend
 
@@ -16,6 +17,10 @@ _FASTAPI = {
     "fastapi-sync-memory": {"world": "sync", "store": "memory", "mount": "/api/v1/integrations/amo-crm"},
     "fastapi-async-sqlalchemy": {"world": "async", "store": "sqlalchemy", "mount": "/api/v1/integrations/amo-crm"},
     "fastapi-sync-sqlalchemy": {"world": "sync", "store": "sqlalchemy", "mount": "/api/amo-crm"},
+}
+_DJANGO = {
+    "django-wsgi": {"server": "wsgi", "mount": "/api/amo-crm"},
+    "django-asgi": {"server": "asgi", "mount": "/api/v1/integrations/amo-crm"},
 }
 
 
@@ -38,11 +43,15 @@ def fake(clock: Clock) -> Iterator[FakeAmoCRM]:
         yield fake
 
 
-@pytest.fixture(params=_FASTAPI, ids=str)
+@pytest.fixture(params=[*_FASTAPI, *_DJANGO], ids=str)
 def backend(request: pytest.FixtureRequest, fake: FakeAmoCRM, clock: Clock, tmp_path: Path) -> Iterator[Backend]:
     """Give a running application; every test runs on each."""
     more = {"integration": _marked(request, "integration"), "options": _marked(request, "service")}
-    with FastAPIBackend(fake, clock, tmp_path, **_FASTAPI[request.param], **more).running() as running:
+    if request.param in _DJANGO:
+        made = DjangoBackend(fake, clock, **_DJANGO[request.param], **more)
+    else:
+        made = FastAPIBackend(fake, clock, tmp_path, **_FASTAPI[request.param], **more)
+    with made.running() as running:
         yield running
 
 

@@ -1,0 +1,202 @@
+"""The connections in Django's admin: to look at, to refresh and to disconnect. Never a token, and nothing to edit."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from amocrm_userauth._core.decisions import grant_dies_at
+from amocrm_userauth.django._service import user_auth
+from amocrm_userauth.django.models import AmoCRMToken
+from amocrm_userauth.errors import AmoCRMUserAuthError
+
+__all__ = ["AmoCRMTokenAdmin"]
+
+# The classes are generic for type checkers alone.
+if TYPE_CHECKING:
+    _ModelAdmin: TypeAlias = admin.ModelAdmin[AmoCRMToken]
+    _Rows: TypeAlias = QuerySet[AmoCRMToken]
+else:
+    _ModelAdmin = admin.ModelAdmin
+    _Rows = QuerySet
+
+_SECRET = ("access_token", "refresh_token", "previous_refresh_token", "code_hash", "revision", "lease_holder")
+_SHOWN = (
+    "user",
+    "state",
+    "domain",
+    "account_id",
+    "amocrm_user_id",
+    "expires_at",
+    "pair_saved_at",
+    "reauth_reason",
+    "reauth_at",
+    "in_doubt",
+    "lease_until",
+    "failures",
+    "failure",
+    "retry_at",
+    "api_domain",
+    "scopes",
+    "client_id",
+    "created_at",
+    "updated_at",
+)
+_FILTERS = ("in_doubt", "reauth_reason")
+# Seconds for which one request refreshes: a web server's own limit comes soon after.
+_PATIENCE = 20.0
+_TEMPLATE = "admin/amocrm_userauth/amocrmtoken/disconnect.html"
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Whether the connections work."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, _request: HttpRequest, _model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [("connected", "connected"), ("reconnect", "must connect again"), ("failing", "failing for now")]
+
+    def queryset(self, _request: HttpRequest, queryset: _Rows) -> _Rows:
+        """Return the rows of the chosen state."""
+        now = datetime.now(UTC)
+        alive = Q(expires_at__gt=now) | Q(pair_saved_at__gt=_silent_since(now))
+        chosen = {
+            "connected": Q(reauth_reason=None) & alive,
+            "reconnect": ~Q(reauth_reason=None) | ~alive,
+            "failing": Q(failures__gt=0),
+        }
+        return queryset.filter(chosen.get(self.value() or "", Q()))
+
+
+@admin.register(AmoCRMToken)
+class AmoCRMTokenAdmin(_ModelAdmin):
+    """Who is connected, and how that stands.
+
+    To see it a member of staff needs the permission *view*, to refresh *change*, to disconnect *delete*. Nobody edits a
+    row: every change is a conditional update of the store's.
+    """
+
+    list_display = ("user", "state", "domain", "account_id", "expires_at", "pair_saved_at")
+    list_filter = (StateFilter, *_FILTERS)
+    list_per_page = 50
+    show_full_result_count = False
+    ordering = ("-pair_saved_at",)
+    fields = _SHOWN
+    readonly_fields = _SHOWN
+    actions = ("refresh", "disconnect")
+    search_help_text = "Search by user, account or domain"
+
+    def get_queryset(self, request: HttpRequest) -> _Rows:
+        """Return the rows without what is secret: it is not even read."""
+        return super().get_queryset(request).defer(*_SECRET).select_related("user")
+
+    def get_search_fields(self, _request: HttpRequest) -> list[str]:
+        """Return the account's columns and those that name the user, in this site's user model."""
+        user = get_user_model()
+        names = {user.USERNAME_FIELD, user.get_email_field_name()} & {field.name for field in user._meta.fields}  # noqa: SLF001 - Django's documented API
+        return ["account_id", "amocrm_user_id", "domain", *sorted(f"user__{name}" for name in names)]
+
+    def lookup_allowed(self, lookup: str, _value: str, _request: HttpRequest | None = None) -> bool:
+        """Allow the filters alone: ``?access_token__startswith=`` would tell tokens letter by letter."""
+        return lookup.partition("__")[0] in {StateFilter.parameter_name, *_FILTERS}
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        """Say no: only the user can connect."""
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: AmoCRMToken | None = None) -> bool:
+        """Say no: a changed row would be a broken one."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: AmoCRMToken | None = None) -> bool:
+        """Say no on these pages, which disconnect instead; deleting a user takes their connection along."""
+        match = request.resolver_match
+        if match is not None and match.url_name and match.url_name.startswith(f"{self.opts.app_label}_"):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def has_refresh_permission(self, request: HttpRequest) -> bool:
+        """Say whether this member of staff may refresh."""
+        return super().has_change_permission(request)
+
+    def has_disconnect_permission(self, request: HttpRequest) -> bool:
+        """Say whether this member of staff may disconnect users."""
+        return super().has_delete_permission(request)
+
+    @admin.display(description="state")
+    def state(self, row: AmoCRMToken) -> str:
+        """Say whether the connection works, and why not."""
+        now = datetime.now(UTC)
+        if row.reauth_reason:
+            return f"must connect again ({row.reauth_reason})"
+        if now >= row.expires_at and now >= grant_dies_at(row.pair_saved_at):
+            return "must connect again (silent for three months)"
+        return f"connected, failing for now ({row.failure})" if row.failures else "connected"
+
+    @admin.action(description="Refresh the selected connections", permissions=["refresh"])
+    def refresh(self, request: HttpRequest, queryset: _Rows) -> None:
+        """Refresh now; also tries a grant once more that was refused before."""
+        deadline = time.monotonic() + _PATIENCE
+        rows, tried, done = list(queryset), 0, 0
+        for row in rows:
+            if time.monotonic() >= deadline:
+                break
+            tried += 1
+            if self._tell(request, row, user_auth().refresh):
+                self.log_change(request, row, "Refreshed.")
+                done += 1
+        self._sum_up(request, done, "refreshed")
+        if tried < len(rows):
+            left = f"{len(rows) - tried} were not tried: it took too long. manage.py amocrm_refresh_due has the time."
+            self.message_user(request, left, messages.WARNING)
+
+    @admin.action(description="Disconnect the selected users", permissions=["disconnect"])
+    def disconnect(self, request: HttpRequest, queryset: _Rows) -> HttpResponse | None:
+        """Delete the tokens of the selected users, after a page that asks."""
+        rows = list(queryset)
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, rows)
+        done = 0
+        for row in rows:
+            if self._tell(request, row, user_auth().disconnect):
+                self.log_change(request, row, "Disconnected.")
+                done += 1
+        self._sum_up(request, done, "disconnected")
+        return None
+
+    def _ask(self, request: HttpRequest, rows: list[AmoCRMToken]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Disconnect users from amoCRM",
+            "opts": self.opts,
+            "selected": rows,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, _TEMPLATE, context)
+
+    def _tell(self, request: HttpRequest, row: AmoCRMToken, work: Callable[[str], object]) -> bool:
+        """Do it; say whether it was done, and tell why it was not."""
+        try:
+            work(str(row.user.pk))
+        except AmoCRMUserAuthError as error:
+            self.message_user(request, f"{row.user}: {error.message}", messages.ERROR)
+            return False
+        return True
+
+    def _sum_up(self, request: HttpRequest, done: int, what: str) -> None:
+        if done:
+            self.message_user(request, f"{done} {what}.", messages.SUCCESS)
+
+
+def _silent_since(now: datetime) -> datetime:
+    """Return when a pair must have been saved for its refresh token to be dead of silence by ``now``."""
+    return max(saved for days in range(88, 94) if grant_dies_at(saved := now - timedelta(days=days)) <= now)
