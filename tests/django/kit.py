@@ -15,6 +15,7 @@ django.setup()
 from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connections, models  # noqa: E402
+from django.test import override_settings  # noqa: E402
 from sqlalchemy import URL  # noqa: E402
 
 _ENGINES = {"postgresql": "django.db.backends.postgresql", "mysql": "django.db.backends.mysql"}
@@ -48,6 +49,23 @@ def migrate(alias: str = "default") -> str:
     return alias
 
 
+class To:
+    """A router that sends everything to one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, *_: object, **__: object) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
+
+def routed(alias: str) -> override_settings:
+    """Send everything to ``alias``."""
+    return override_settings(DATABASE_ROUTERS=[To(alias)])
+
+
 @cache
 def site() -> str:
     """Return the alias of the site's default database, migrated."""
@@ -69,7 +87,9 @@ def key(name: str) -> Any:
 def make_user(name: str, using: str = "default") -> str:
     """Make the user that the tests call ``name``, unless there is one, and return the id."""
     users, pk = get_user_model(), key(name)
-    fields: dict[str, Any] = {} if users.USERNAME_FIELD == users._meta.pk.name else {users.USERNAME_FIELD: name[:150]}
+    fields: dict[str, Any] = (
+        {} if users._meta.pk.name == users.USERNAME_FIELD else {users.USERNAME_FIELD: uuid5(NAMESPACE_URL, name).hex}
+    )
     if users._meta.pk.remote_field is not None:
         users._meta.pk.remote_field.model.objects.using(using).get_or_create(pk=pk)
     users._base_manager.using(using).get_or_create(pk=pk, defaults=fields)
@@ -79,11 +99,16 @@ def make_user(name: str, using: str = "default") -> str:
 @contextmanager
 def empty(using: str) -> Iterator[None]:
     """Leave no users, connections and states behind."""
-    from amocrm_userauth.django.models import AmoCRMState, AmoCRMToken
-
     try:
         yield
     finally:
-        for model in (AmoCRMToken, AmoCRMState, get_user_model()):
-            model._base_manager.using(using).all().delete()
-        connections[using].close()
+        clear(using)
+
+
+def clear(using: str) -> None:
+    """Delete users, connections and states."""
+    from amocrm_userauth.django.models import AmoCRMState, AmoCRMToken
+
+    for model in (AmoCRMToken, AmoCRMState, get_user_model()):
+        model._base_manager.using(using).all().delete()
+    connections[using].close()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from amocrm_userauth.django._service import user_auth
 
 if TYPE_CHECKING:
-    from amocrm_userauth.django._callers import RequestRefused, session_user
+    from amocrm_userauth.django._callers import session_user
+    from amocrm_userauth.django._refusals import RequestRefused
     from amocrm_userauth.django.http import amocrm_client, async_amocrm_client
     from amocrm_userauth.django.store import DjangoTokenStore
 
@@ -32,7 +33,7 @@ __all__ = [
 # What needs the site's models or its settings is imported when it is first asked for.
 _LATER = {
     "DjangoTokenStore": "store",
-    "RequestRefused": "_callers",
+    "RequestRefused": "_refusals",
     "amocrm_client": "http",
     "async_amocrm_client": "http",
     "session_user": "_callers",

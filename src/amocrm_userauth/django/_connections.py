@@ -6,32 +6,22 @@ one is kept as long as ``CONN_MAX_AGE`` says: not at all by default.
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from amocrm_userauth._pairs import Time
-from amocrm_userauth.django._failures import judge
 from amocrm_userauth.errors import ConfigurationError
 
 __all__ = ["Connections", "shared"]
 
-T = TypeVar("T")
-
-_PAUSES = (0.01, 0.03, 0.1, 0.3)
 _KEPT = 8
-_BOUNDS = {
-    "postgresql": "SELECT set_config('lock_timeout', %s, true)",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = %s",
-}
 
 _everywhere: "WeakSet[Connections]" = WeakSet()
 # What a forked child has inherited: neither used nor closed there, as its socket is the parent's.
@@ -40,7 +30,7 @@ _shared: dict[str, tuple[BaseDatabaseWrapper, Any]] = {}
 
 
 class Connections:
-    """The short transactions of one store on one database of ``DATABASES``."""
+    """Connections of our own to one database of ``DATABASES``."""
 
     def __init__(self, alias: str, *, max_age: float | None, lock_timeout: float) -> None:
         """Take the database's name, and seconds; connects to nothing."""
@@ -49,42 +39,7 @@ class Connections:
         self._max_age = max_age
         self._lock_timeout = lock_timeout
         self._idle: list[BaseDatabaseWrapper] = []
-        self._time = Time()
         _everywhere.add(self)
-
-    def run(self, step: Callable[[str], T], *, again_if_lost: bool = True) -> T:
-        """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
-        pauses, deadline = iter(_PAUSES), time.monotonic() + self._lock_timeout
-        pause, lost_before = 0.0, not again_if_lost
-        while True:
-            lost = False
-            try:
-                with self._lent() as lent:
-                    try:
-                        return step(self._private)
-                    except (DatabaseError, InterfaceError) as error:
-                        lost = not isinstance(error, IntegrityError) and not lent.is_usable()
-                        raise
-            except Exception as error:  # noqa: BLE001 - of the driver, the backend, the network
-                verdict = judge(error)
-            # Outside of the handler: the cause holds what was sent to the database.
-            if lost:
-                self.close_idle()
-            if not (lost and not lost_before) and not (verdict.again and time.monotonic() < deadline):
-                raise verdict.error
-            lost_before = lost_before or lost
-            pause = next(pauses, pause)
-            self._time.sleep_jittered(pause)
-
-    def bound_waits(self, using: str) -> None:
-        """Let the transaction that has begun wait for another's locks for the lock timeout, and no longer."""
-        connection = connections[using]
-        statement = _BOUNDS.get(connection.vendor)
-        if statement is None:
-            return
-        seconds = max(1, round(self._lock_timeout))
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [str(seconds * 1000) if connection.vendor == "postgresql" else seconds])
 
     def close_idle(self) -> None:
         """Close what is kept open for the next step."""
@@ -92,7 +47,8 @@ class Connections:
             _discard(self._idle.pop())
 
     @contextmanager
-    def _lent(self) -> Iterator[BaseDatabaseWrapper]:
+    def lent(self) -> Iterator[BaseDatabaseWrapper]:
+        """Lend a connection, which is known by its alias while it is."""
         common = _shared.get(self.alias)
         if common is not None:
             wrapper, turn = common

@@ -25,7 +25,7 @@ class Exactly(Func):
         collation = '"C"' if connection.vendor == "postgresql" else "BINARY"
         return super().as_sql(compiler, connection, template=f"(%(expressions)s COLLATE {collation})")
 
-    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
+    def as_mysql(self, compiler: SQLCompiler, *_: Any, **__: Any) -> Any:
         """Compare the bytes themselves."""
         sides = [compiler.compile(side) for side in self.get_source_expressions()]
         sql = " = ".join(f"CAST(CONVERT({side} USING utf8mb4) AS BINARY)" for side, _ in sides)

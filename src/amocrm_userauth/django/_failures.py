@@ -40,14 +40,18 @@ class Verdict:
 
 def judge(error: Exception) -> Verdict:
     """Return what to make of whatever Django, the driver or the operating system raised."""
+    if isinstance(error, (DatabaseError, InterfaceError)):
+        return _judge_database(error)
     if isinstance(error, AmoCRMUserAuthError):
         return Verdict(error)
     if isinstance(error, SynchronousOnlyOperation):
         return Verdict(ConfigurationError(_ASYNC_CURE))
     if isinstance(error, (ImproperlyConfigured, ConnectionDoesNotExist)):
         return Verdict(ConfigurationError("settings.DATABASES does not hold the token store's database"))
-    if not isinstance(error, (DatabaseError, InterfaceError)):
-        return Verdict(_unavailable(type(error).__name__))
+    return Verdict(_unavailable(type(error).__name__))
+
+
+def _judge_database(error: DatabaseError | InterfaceError) -> Verdict:
     codes, words = _codes(error), str(error)
     label = " ".join((type(error).__name__, *map(str, codes)))
     if _NO_SCHEMA.intersection(codes) or any(text in words for text in _NO_SCHEMA_WORDS):

@@ -43,8 +43,8 @@ os.register_at_fork(after_in_child=_process.in_child)
 def user_auth() -> UserAuth:
     """Return the service of this process: ``begin``, ``connect``, ``status``, ``access_token`` … for ``str(user.pk)``.
 
-    It is made from ``settings.AMOCRM_USERAUTH`` at the first call and kept; use it from any thread. It is synchronous: in
-    async code say ``await sync_to_async(user_auth().access_token, thread_sensitive=False)(user_id)``.
+    It is made from ``settings.AMOCRM_USERAUTH`` at the first call and kept; use it from any thread. It is synchronous:
+    in async code say ``await sync_to_async(user_auth().access_token, thread_sensitive=False)(user_id)``.
 
     Raises:
         ConfigurationError: a setting is missing or wrong; ``manage.py check`` says the same.

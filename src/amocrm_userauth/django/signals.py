@@ -1,8 +1,8 @@
 """Django signals beside the library's events: connect receivers to them as to Django's own.
 
-A receiver is called with ``user_id`` and ``event`` (see ``amocrm_userauth.events``, which also says what else there is
-to know), from the thread that did the work, after the change is stored; ``sender`` is the event's class. What a receiver
-raises is logged and harms nothing. It must not block for long: others may be waiting for this token.
+A receiver is called with ``user_id`` and ``event`` (see ``amocrm_userauth.events`` for what it says), from the thread
+that did the work, after the change is stored; ``sender`` is the event's class. What a receiver raises is logged and
+harms nothing. It must not block for long: others may be waiting for this token.
 """
 
 from django.db import connections

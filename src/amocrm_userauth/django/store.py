@@ -1,39 +1,29 @@
 """The store on Django's ORM: each method one short transaction of its own, built around one conditional update."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connections, models, router, transaction
+from django.db import connections, models, router
 from django.db.models import Case, F, Q, Value, When
 
-from amocrm_userauth._core.model import Failure, StateRecord, UserToken
-from amocrm_userauth._sync.ports import StateStore, TokenStore
+from amocrm_userauth._core.model import Failure, UserToken
+from amocrm_userauth._sync.ports import TokenStore
 from amocrm_userauth.crypto import TokenCipher
-from amocrm_userauth.django._connections import Connections
+from amocrm_userauth.django._database import Database, delete
 from amocrm_userauth.django._exactly import Exactly
-from amocrm_userauth.django._rows import (
-    PLAIN,
-    STATE,
-    TOKENS,
-    NewToken,
-    failure_values,
-    record_of,
-    rewritten,
-    token_of,
-)
+from amocrm_userauth.django._rows import PLAIN, TOKENS, NewToken, failure_values, rewritten, token_of
+from amocrm_userauth.django._states import DjangoStateStore
 from amocrm_userauth.django._user_ids import UserIds
-from amocrm_userauth.django.models import AmoCRMState, AmoCRMToken
+from amocrm_userauth.django.models import AmoCRMToken
 from amocrm_userauth.errors import ConfigurationError, StoreUnavailable
 
 __all__ = ["DjangoTokenStore"]
 
-T = TypeVar("T")
-
 _ROUNDS = 5
-_SWEEP = 20
+_TRUE = Value(True)  # noqa: FBT003 - it reads well
 
 
 class _Place:
@@ -43,7 +33,7 @@ class _Place:
 _places: dict[tuple[str, ...], _Place] = {}
 
 
-class DjangoTokenStore(TokenStore, StateStore):
+class DjangoTokenStore(TokenStore, DjangoStateStore):
     """Keeps tokens and states in one of the site's databases: SQLite, PostgreSQL, MariaDB or MySQL.
 
     Every step is a short transaction on a connection of the store's own, never that of the request: whether the request
@@ -52,7 +42,7 @@ class DjangoTokenStore(TokenStore, StateStore):
 
     Args:
         cipher: encrypts the tokens, such as ``FernetCipher([key])``; without one they are stored as plain text.
-        database: the alias of the database. Default: the one to which the site's routers send writes of ``AmoCRMToken``.
+        database: the alias of the database. Default: where the site's routers send writes of ``AmoCRMToken``.
         conn_max_age: seconds for which an idle connection is kept. Default: the database's ``CONN_MAX_AGE``.
         lock_timeout: seconds to wait for other transactions, rounded to whole ones outside of SQLite.
 
@@ -76,25 +66,22 @@ class DjangoTokenStore(TokenStore, StateStore):
         if not {alias, of_users} <= set(connections):
             msg = f"settings.DATABASES has no database {alias!r}"
             raise ConfigurationError(msg)
-        self._database = Connections(alias, max_age=conn_max_age, lock_timeout=lock_timeout)
-        self._users_database = (
-            self._database
-            if of_users == alias
-            else Connections(of_users, max_age=conn_max_age, lock_timeout=lock_timeout)
-        )
+        database_of = partial(Database, max_age=conn_max_age, lock_timeout=lock_timeout)
+        self._database = database_of(alias)
+        self._users_database = self._database if of_users == alias else database_of(of_users)
 
     def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
         """Return the user's row, or ``None``. It needs a key only when a token is looked at."""
         user_id = self.canonical_user_id(user_id)
-        return self._database.run(lambda using: self._find(using, user_id, with_tokens=with_tokens))
+        return self._database.read(lambda using: self._find(using, user_id, with_tokens=with_tokens))
 
     def put(self, token: UserToken) -> None:
         """Insert or replace the whole row of ``token.user_id``."""
         new = NewToken(token, self.canonical_user_id(token.user_id), self._cipher)
         for _ in range(_ROUNDS):
-            if self._update(lambda using: self._own(using, new.user_id).update(**new.replacing())):
+            if self._database.update(lambda using: self._own(using, new.user_id).update(**new.replacing())):
                 return
-            if self._insert(lambda: AmoCRMToken(user_id=self._ids.native(new.user_id), **new.inserted())):
+            if self._database.insert(lambda: AmoCRMToken(user_id=self._ids.native(new.user_id), **new.inserted())):
                 return
             self.check_user(new.user_id)
         msg = "the table refuses the new row (IntegrityError); see whether a constraint was added to it"
@@ -104,7 +91,9 @@ class DjangoTokenStore(TokenStore, StateStore):
         """Delete the user's row (only if it is at ``revision``, where given); say whether there was one."""
         user_id = self.canonical_user_id(user_id)
         only = Q() if revision is None else Q(revision=revision)
-        return self._update(lambda using: _delete(self._own(using, user_id).filter(only), using), again_if_lost=False)
+        return self._database.update(
+            lambda using: delete(self._own(using, user_id).filter(only), using), again_if_lost=False
+        )
 
     def take_lease(
         self, user_id: str, *, revision: str, holder: str, until: datetime, now: datetime, rejected: bool = False
@@ -116,7 +105,7 @@ class DjangoTokenStore(TokenStore, StateStore):
         ran_out = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
         # MySQL assigns from left to right and sees what it has assigned: what is computed from old values comes first.
         values: dict[str, Any] = {
-            "in_doubt": Case(When(anothers, then=Value(True)), default=F("in_doubt")),
+            "in_doubt": Case(When(anothers, then=_TRUE), default=F("in_doubt")),
             "lease_holder": holder,
             "lease_until": until,
             "updated_at": now,
@@ -154,7 +143,7 @@ class DjangoTokenStore(TokenStore, StateStore):
         """End ``holder``'s lease on ``revision`` and write ``failure``; say whether that was done."""
         user_id = self.canonical_user_id(user_id)
         values = failure_values(failure) | ({"in_doubt": True} if failure.in_doubt else {})
-        return self._update(
+        return self._database.update(
             lambda using: self._own(using, user_id).filter(revision=revision, lease_holder=holder).update(**values),
             again_if_lost=False,
         )
@@ -168,13 +157,13 @@ class DjangoTokenStore(TokenStore, StateStore):
             moment, user_id = after[0], self._ids.native(after[1])
             # Said twice: databases find their way into the index by the first.
             due &= Q(pair_saved_at__gte=moment) & (Q(pair_saved_at__gt=moment) | Q(user_id__gt=user_id))
-        return self._database.run(
+        return self._database.read(
             lambda using: self._every(_rows(using).filter(due).order_by("pair_saved_at", "user_id")[:limit], PLAIN)
         )
 
     def find_login(self, *, account_id: str, amocrm_user_id: str) -> list[str]:
         """Return the user ids whose pair belongs to this amoCRM login."""
-        return self._database.run(
+        return self._database.read(
             lambda using: [
                 str(user_id)
                 for user_id in _rows(using)
@@ -188,7 +177,7 @@ class DjangoTokenStore(TokenStore, StateStore):
         """Raise ``ConfigurationError`` if the site has no such user."""
         user_id = self.canonical_user_id(user_id)
         key = self._ids.native(user_id)
-        found = self._users_database.run(
+        found = self._users_database.read(
             lambda using: list(self._users._base_manager.using(using).filter(pk=key).values_list("pk", flat=True)[:1])  # noqa: SLF001 - Django's API
         )
         if [str(pk) for pk in found] != [user_id]:
@@ -207,8 +196,8 @@ class DjangoTokenStore(TokenStore, StateStore):
 
     def close(self) -> None:
         """Close the idle connections. The store can still be used."""
-        self._database.close_idle()
-        self._users_database.close_idle()
+        self._database.connections.close_idle()
+        self._users_database.connections.close_idle()
 
     def reencrypt(self, *, batch: int = 100) -> int:
         """Write every row's tokens anew with the cipher's current key; return how many rows were written.
@@ -223,79 +212,6 @@ class DjangoTokenStore(TokenStore, StateStore):
             page = self._page(Q(user_id__gt=self._ids.native(page[-1].user_id)), batch)
         return written
 
-    def remember_code(
-        self, *, nonce_hash: str, code_hash: str, user_hash: str, expires_at: datetime, now: datetime
-    ) -> bool:
-        """Record that this code came with this nonce; the first code of a nonce stands."""
-        fresh = StateRecord(
-            nonce_hash=nonce_hash,
-            code_hash=code_hash,
-            user_hash=user_hash,
-            outcome="recorded",
-            expires_at=expires_at,
-        )
-        known = self._state(Q(expires_at__lte=now), fresh)
-        return (known.code_hash, known.user_hash) == (code_hash, user_hash)
-
-    def find_code(self, code_hash: str, *, now: datetime) -> list[StateRecord]:
-        """Return every unexpired record of this code."""
-        return self._database.run(
-            lambda using: [
-                record_of(row)
-                for row in _states(using).filter(code_hash=code_hash, expires_at__gt=now).values_list(*STATE)
-            ]
-        )
-
-    def claim(
-        self,
-        *,
-        nonce_hash: str,
-        code_hash: str,
-        user_hash: str,
-        claimant: str,
-        until: datetime,
-        expires_at: datetime,
-        now: datetime,
-    ) -> StateRecord:
-        """Claim the nonce for this code and user, if it is new, ``recorded``, ``retry``, or its claim ran out."""
-        wanted = StateRecord(
-            nonce_hash=nonce_hash,
-            code_hash=code_hash,
-            user_hash=user_hash,
-            outcome="claimed",
-            claimant=claimant,
-            claim_until=until,
-            expires_at=expires_at,
-        )
-        ran_out = Q(outcome="claimed") & (Q(claim_until__isnull=True) | Q(claim_until__lte=now))
-        same = Q(code_hash=code_hash, user_hash=user_hash) & (Q(outcome__in=("recorded", "retry")) | ran_out)
-        known = self._state(Q(expires_at__lte=now) | same, wanted)
-        with suppress(StoreUnavailable):  # tidying up is no reason to fail
-            self.clear_states(now=now, limit=_SWEEP)
-        return known
-
-    def finish(self, *, nonce_hash: str, claimant: str, outcome: str) -> bool:
-        """End ``claimant``'s claim with ``outcome``; say whether that was done."""
-        return self._update(
-            lambda using: (
-                _states(using)
-                .filter(nonce_hash=nonce_hash, outcome="claimed", claimant=claimant)
-                .update(outcome=outcome, claimant="", claim_until=None)
-            ),
-            again_if_lost=False,
-        )
-
-    def clear_states(self, *, now: datetime, limit: int = 1000) -> int:
-        """Delete up to ``limit`` states that have expired by ``now``; return how many were found."""
-        gone = self._database.run(
-            lambda using: list(
-                _states(using).filter(expires_at__lte=now).order_by("expires_at").values_list("pk", flat=True)[:limit]
-            )
-        )
-        if gone:
-            self._update(lambda using: _delete(_states(using).filter(pk__in=gone, expires_at__lte=now), using))
-        return len(gone)
-
     def _own(self, using: str, user_id: str) -> "models.QuerySet[AmoCRMToken]":
         rows = _rows(using).filter(user_id=self._ids.native(user_id))
         return rows.filter(Exactly("user_id", user_id)) if self._ids.is_text else rows
@@ -309,86 +225,25 @@ class DjangoTokenStore(TokenStore, StateStore):
     def _every(self, rows: "models.QuerySet[AmoCRMToken]", columns: tuple[str, ...]) -> list[UserToken]:
         return [token_of(row, str(row[0]), self._cipher) for row in rows.values_list(*columns)]
 
+    def _write_and_get(self, write: Callable[[str], int], user_id: str) -> UserToken | None:
+        return self._database.write_and_read(write, lambda using: self._find(using, user_id))
+
     def _page(self, place: Q, batch: int) -> list[UserToken]:
-        return self._database.run(
+        return self._database.read(
             lambda using: self._every(_rows(using).filter(place).order_by("user_id")[:batch], (*PLAIN, *TOKENS))
         )
 
     def _rewrite(self, token: UserToken) -> bool:
-        return self._update(
+        return self._database.update(
             lambda using: (
                 self._own(using, token.user_id).filter(revision=token.revision).update(**rewritten(token, self._cipher))
             )
         )
-
-    def _state(self, may: Q, wanted: StateRecord) -> StateRecord:
-        """Return the nonce's record after an update of one that ``may`` be taken or, if there was none, the insertion."""
-        values = {name: getattr(wanted, name) for name in STATE}
-        this = Q(nonce_hash=wanted.nonce_hash)
-        for _ in range(_ROUNDS):
-            known = self._write(
-                lambda using: _states(using).filter(this, may).update(**values),
-                lambda using: _states(using).filter(this).values_list(*STATE).first(),
-            )
-            if known is not None:
-                return record_of(known)
-            if self._insert(lambda: AmoCRMState(**values)):
-                return wanted
-        msg = "the table of states refuses the new row (IntegrityError); see whether a constraint was added to it"
-        raise StoreUnavailable(msg)
-
-    def _write_and_get(self, write: Callable[[str], int], user_id: str) -> UserToken | None:
-        return self._write(write, lambda using: self._find(using, user_id))
-
-    def _write(self, write: Callable[[str], int], read: Callable[[str], T]) -> T:
-        """Write, then read, in one transaction. The write comes first: it sees, and locks, the newest row."""
-
-        def step(using: str) -> T:
-            with transaction.atomic(using=using):
-                self._database.bound_waits(using)
-                write(using)
-                return read(using)
-
-        return self._database.run(step)
-
-    def _update(self, write: Callable[[str], int], *, again_if_lost: bool = True) -> bool:
-        """Do one write; say whether it met a row."""
-
-        def step(using: str) -> bool:
-            with transaction.atomic(using=using):
-                self._database.bound_waits(using)
-                return write(using) > 0
-
-        return self._database.run(step, again_if_lost=again_if_lost)
-
-    def _insert(self, make: Callable[[], models.Model]) -> bool:
-        """Insert one row, which no signal tells of; ``False`` if a constraint is against it."""
-
-        def step(using: str) -> bool:
-            try:
-                with transaction.atomic(using=using):
-                    self._database.bound_waits(using)
-                    made = make()
-                    type(made)._base_manager.using(using).bulk_create([made])  # noqa: SLF001 - Django's API
-            except IntegrityError:  # some are found at the commit only
-                return False
-            return True
-
-        return self._database.run(step)
 
 
 def _rows(using: str) -> "models.QuerySet[AmoCRMToken]":
     return AmoCRMToken.objects.using(using)
 
 
-def _states(using: str) -> "models.QuerySet[AmoCRMState]":
-    return AmoCRMState.objects.using(using)
-
-
 def _if_in_doubt(previous: str | None) -> Case:
     return Case(When(in_doubt=True, then=Value(previous)), default=Value(None), output_field=models.TextField())
-
-
-def _delete(rows: "models.QuerySet[Any]", using: str) -> int:
-    """Delete in one statement: with receivers of ``pre_delete`` Django would read first, then delete by key alone."""
-    return int(rows._raw_delete(using))  # noqa: SLF001 - there is no other

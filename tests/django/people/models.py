@@ -14,13 +14,16 @@ class UUIDUser(AbstractBaseUser):
 
 
 class TextUser(AbstractBaseUser):
-    name = models.CharField(max_length=150, primary_key=True)
+    name = models.CharField(max_length=255, primary_key=True)
     objects = BaseUserManager()
     USERNAME_FIELD = "name"
 
 
 class Person(models.Model):
     number = models.BigIntegerField(primary_key=True)
+
+    def __str__(self) -> str:
+        return str(self.number)
 
 
 class PersonUser(AbstractBaseUser):
