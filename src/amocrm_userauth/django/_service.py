@@ -2,7 +2,6 @@
 
 import atexit
 import os
-from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from amocrm_userauth.django._settings import NAME, Options
 if TYPE_CHECKING:
     from amocrm_userauth.django.store import DjangoTokenStore
 
-__all__ = ["close", "make_store", "user_auth"]
+__all__ = ["close", "token_store", "user_auth"]
 
 _REBUILT_FOR = {NAME, "DATABASES", "DATABASE_ROUTERS", "AUTH_USER_MODEL"}
 
@@ -26,6 +25,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = RLock()
         self.auth: UserAuth | None = None
+        self.store: DjangoTokenStore | None = None
         self.http: Any = None
         self.inherited: list[object] = []
 
@@ -33,7 +33,7 @@ class _Process:
         """Leave what the parent has built alone: its sockets are the parent's."""
         self.lock = RLock()
         self.inherited += [self.auth, self.http]
-        self.auth = self.http = None
+        self.auth = self.store = self.http = None
 
 
 _process = _Process()
@@ -59,16 +59,23 @@ def user_auth() -> UserAuth:
         return _process.auth
 
 
-def make_store(options: Options) -> "DjangoTokenStore":
-    """Return a store as the settings want it."""
+def token_store() -> "DjangoTokenStore":
+    """Return the store of this process, made from the site's settings. It needs no integration."""
+    store = _process.store
+    if store is not None:
+        return store
     from amocrm_userauth.django.store import DjangoTokenStore  # noqa: PLC0415 - models need the apps
 
-    return DjangoTokenStore(cipher=options.cipher(), **options.store())
+    with _process.lock:
+        if _process.store is None:
+            options = Options.read()
+            _process.store = DjangoTokenStore(cipher=options.cipher(), **options.store())
+        return _process.store
 
 
 def _make() -> UserAuth:
     options = Options.read()
-    integration, store = options.integration(), make_store(options)
+    integration, store = options.integration(), token_store()
     _process.http = options.http_client()
     return UserAuth(integration, store, http=_process.http, on_event=signals.send, **options.service())
 
@@ -76,12 +83,12 @@ def _make() -> UserAuth:
 def close() -> None:
     """Finish what is under way and close what is open; the next :func:`user_auth` makes a new service."""
     with _process.lock:
-        auth, http = _process.auth, _process.http
-        _process.auth = _process.http = None
+        auth, store, http = _process.auth, _process.store, _process.http
+        _process.auth = _process.store = _process.http = None
     if auth is not None:
         auth.close()
-        with suppress(AttributeError):
-            auth.store.close()
+    if store is not None:
+        store.close()
     if http is not None:
         http.close()
 

@@ -13,7 +13,7 @@ from amocrm_userauth._core.integration import Integration
 from amocrm_userauth.crypto import FernetCipher, TokenCipher
 from amocrm_userauth.errors import ConfigurationError
 
-__all__ = ["ENVIRONMENT", "KEYS", "NAME", "Options"]
+__all__ = ["ENVIRONMENT", "INTEGRATION", "KEYS", "NAME", "REQUIRED", "SERVICE", "Options", "unknown"]
 
 NAME = "AMOCRM_USERAUTH"
 
@@ -26,7 +26,9 @@ ENVIRONMENT = {
 }
 """The settings that the environment gives where the site does not."""
 
-_INTEGRATION = (
+REQUIRED = ("CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URI")
+
+INTEGRATION = (
     *ENVIRONMENT,
     "BRAND",
     "AUTHORIZE_URL",
@@ -35,7 +37,7 @@ _INTEGRATION = (
     "ONLY_THIS_ACCOUNT",
     "ONE_USER_PER_LOGIN",
 )
-_SERVICE = (
+SERVICE = (
     "STATE_KEYS",
     "STATE_POLICY",
     "LEEWAY",
@@ -48,7 +50,7 @@ _SERVICE = (
 )
 _STORE = ("DATABASE", "CONN_MAX_AGE", "LOCK_TIMEOUT")
 _OWN = ("ENCRYPTION_KEYS", "CIPHER", "HTTP_CLIENT", "CURRENT_USER", "DEEP_LINK")
-KEYS = (*_INTEGRATION, *_SERVICE, *_STORE, *_OWN)
+KEYS = (*INTEGRATION, *SERVICE, *_STORE, *_OWN)
 """Every setting there is."""
 
 
@@ -65,29 +67,29 @@ class Options:
         if not isinstance(given, Mapping):
             del given
             raise ConfigurationError(f"settings.{NAME} must be a dict")
-        unknown = [str(name) for name in given if name not in KEYS]
-        if unknown:
+        strange = unknown(given)
+        if strange:
             del given
-            raise ConfigurationError(f"settings.{NAME} has no {', '.join(map(_named, unknown))}")
+            raise ConfigurationError(f"settings.{NAME} has no {', '.join(strange)}")
         return cls(given)
 
     def integration(self) -> Integration:
         """Return the integration. Raises ``ConfigurationError`` that names what is missing or wrong."""
-        for name in ("CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URI"):
+        for name in REQUIRED:
             if not self.value(name):
                 raise ConfigurationError(
                     f"set the environment variable {ENVIRONMENT[name]}, or {name} in settings.{NAME} "
                     "(see the integration's page in amoCRM)"
                 )
-        return Integration(**self._some(_INTEGRATION))
+        return Integration(**self.some(INTEGRATION))
 
     def service(self) -> dict[str, Any]:
         """Return the service's own arguments."""
-        return self._some(_SERVICE)
+        return self.some(SERVICE)
 
     def store(self) -> dict[str, Any]:
         """Return the store's arguments, but for the cipher."""
-        return self._some(_STORE)
+        return self.some(_STORE)
 
     def cipher(self) -> TokenCipher | None:
         """Return what encrypts the tokens. Raises ``ConfigurationError`` for keys that are none."""
@@ -120,8 +122,14 @@ class Options:
             return self.given[name]
         return os.environ.get(ENVIRONMENT.get(name, ""), "").strip() or None
 
-    def _some(self, names: tuple[str, ...]) -> dict[str, Any]:
+    def some(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return those of the settings that have a value, as arguments."""
         return {name.lower(): self.value(name) for name in names if self.value(name) is not None}
+
+
+def unknown(given: Mapping[str, Any]) -> list[str]:
+    """Return the names that mean nothing, with what may have been meant."""
+    return [_named(str(name)) for name in given if name not in KEYS]
 
 
 def _named(unknown: str) -> str:

@@ -14,4 +14,4 @@ class AmoCRMUserAuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from amocrm_userauth.django import checks  # noqa: PLC0415, F401 - it registers what it holds
+        from amocrm_userauth.django import checks  # noqa: PLC0415, F401 - they register themselves

@@ -70,6 +70,11 @@ class DjangoTokenStore(TokenStore, DjangoStateStore):
         self._database = database_of(alias)
         self._users_database = self._database if of_users == alias else database_of(of_users)
 
+    @property
+    def alias(self) -> str:
+        """The database of ``DATABASES`` in which the connections are."""
+        return self._database.alias
+
     def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
         """Return the user's row, or ``None``. It needs a key only when a token is looked at."""
         user_id = self.canonical_user_id(user_id)
