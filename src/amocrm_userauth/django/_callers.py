@@ -8,6 +8,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 from django.views.decorators.csrf import csrf_protect
 
 from amocrm_userauth import UserAuth
@@ -17,8 +18,6 @@ from amocrm_userauth.django._settings import Options
 from amocrm_userauth.errors import ConfigurationError
 
 __all__ = ["Caller", "caller_of", "forbid_forgery", "session_user"]
-
-_SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,18 @@ def caller_of(request: HttpRequest) -> Caller:
 def forbid_forgery(request: HttpRequest) -> None:
     """Refuse a request that changes something and that another site may have made the user's browser send.
 
-    That is one that comes with Django's session. One that is logged in by a header needs no token: no other site can
-    send that header.
+    That is one that comes with Django's session: it needs the CSRF token, whose cookie goes with the answers to the
+    others. One that is logged in by a header needs none: no other site can send that header.
+
+    Raises:
+        RequestRefused: the token is missing or wrong.
+
     """
-    if request.method in _SAFE or not _rides_on_a_cookie(request):
+    if not _rides_on_a_cookie(request):
         return
-    if not isinstance(_passes(request), _Passed):
+    if request.method == "GET":
+        get_token(request)
+    elif not isinstance(_passes(request), _Passed):
         raise RequestRefused(403, "send the CSRF token of this session in the header X-CSRFToken")
 
 

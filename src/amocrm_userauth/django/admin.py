@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from typing_extensions import override
 
 from amocrm_userauth._core.decisions import grant_dies_at
 from amocrm_userauth.django._service import user_auth
@@ -61,11 +62,13 @@ class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
-    def lookups(self, _request: HttpRequest, _model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+    @override
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
         """Return the choices."""
         return [("connected", "connected"), ("reconnect", "must connect again"), ("failing", "failing for now")]
 
-    def queryset(self, _request: HttpRequest, queryset: _Rows) -> _Rows:
+    @override
+    def queryset(self, request: HttpRequest, queryset: _Rows) -> _Rows:
         """Return the rows of the chosen state."""
         now = datetime.now(UTC)
         alive = Q(expires_at__gt=now) | Q(pair_saved_at__gt=_silent_since(now))
@@ -95,28 +98,34 @@ class AmoCRMTokenAdmin(_ModelAdmin):
     actions = ("refresh", "disconnect")
     search_help_text = "Search by user, account or domain"
 
+    @override
     def get_queryset(self, request: HttpRequest) -> _Rows:
         """Return the rows without what is secret: it is not even read."""
         return super().get_queryset(request).defer(*_SECRET).select_related("user")
 
-    def get_search_fields(self, _request: HttpRequest) -> list[str]:
+    @override
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
         """Return the account's columns and those that name the user, in this site's user model."""
-        user = get_user_model()
+        user: Any = get_user_model()
         names = {user.USERNAME_FIELD, user.get_email_field_name()} & {field.name for field in user._meta.fields}  # noqa: SLF001 - Django's documented API
         return ["account_id", "amocrm_user_id", "domain", *sorted(f"user__{name}" for name in names)]
 
-    def lookup_allowed(self, lookup: str, _value: str, _request: HttpRequest | None = None) -> bool:
+    @override
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow the filters alone: ``?access_token__startswith=`` would tell tokens letter by letter."""
         return lookup.partition("__")[0] in {StateFilter.parameter_name, *_FILTERS}
 
-    def has_add_permission(self, _request: HttpRequest) -> bool:
+    @override
+    def has_add_permission(self, request: HttpRequest) -> bool:
         """Say no: only the user can connect."""
         return False
 
-    def has_change_permission(self, _request: HttpRequest, _obj: AmoCRMToken | None = None) -> bool:
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: AmoCRMToken | None = None) -> bool:
         """Say no: a changed row would be a broken one."""
         return False
 
+    @override
     def has_delete_permission(self, request: HttpRequest, obj: AmoCRMToken | None = None) -> bool:
         """Say no on these pages, which disconnect instead; deleting a user takes their connection along."""
         match = request.resolver_match

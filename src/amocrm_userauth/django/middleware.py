@@ -1,8 +1,9 @@
 """The library's errors in an application's own views."""
 
 from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 

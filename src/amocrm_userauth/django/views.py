@@ -11,7 +11,7 @@ from amocrm_userauth._wire.bodies import NOT_JSON, faults, is_json
 from amocrm_userauth._wire.models import STATE_TTL, AuthorizeUrl, AuthorizeUrlReply, Done, ExchangeCode, StatusReply
 from amocrm_userauth._wire.pages import checked_deep_link, error_page, redirect, target
 from amocrm_userauth.django._answers import endpoint
-from amocrm_userauth.django._callers import caller_of, forbid_forgery
+from amocrm_userauth.django._callers import Caller, caller_of, forbid_forgery
 from amocrm_userauth.django._refusals import RequestRefused
 from amocrm_userauth.django._service import user_auth
 from amocrm_userauth.django._settings import Options
@@ -23,14 +23,14 @@ __all__ = ["authorize_url", "callback", "disconnect", "exchange_code", "status"]
 @endpoint("GET")
 def status(request: HttpRequest) -> Answer:
     """Say whether the logged-in user is connected. Never calls amoCRM."""
-    caller = caller_of(request)
+    caller = _guarded(request)
     return reply(StatusReply.of(caller.service.status(caller.user)))
 
 
 @endpoint("GET")
 def authorize_url(request: HttpRequest) -> Answer:
     """Return amoCRM's consent page for the logged-in user; open it in the system browser."""
-    caller = caller_of(request)
+    caller = _guarded(request)
     begun = caller.service.begin(caller.user)
     return reply(AuthorizeUrlReply(data=AuthorizeUrl(url=begun.url, state=begun.state, expires_in=STATE_TTL)))
 
@@ -38,8 +38,7 @@ def authorize_url(request: HttpRequest) -> Answer:
 @endpoint("POST")
 def exchange_code(request: HttpRequest) -> Answer:
     """Connect the logged-in user with the code that amoCRM gave. Repeating the same request is harmless."""
-    caller = caller_of(request)
-    forbid_forgery(request)
+    caller = _guarded(request)
     body = _exchange_code(request)
     caller.service.connect(caller.user, code=body.code, state=body.state or None, referer=body.referer or None)
     return reply(Done(message="AMO CRM successfully connected"))
@@ -48,8 +47,7 @@ def exchange_code(request: HttpRequest) -> Answer:
 @endpoint("POST")
 def disconnect(request: HttpRequest) -> Answer:
     """Forget the logged-in user's tokens. Succeeds also if there were none."""
-    caller = caller_of(request)
-    forbid_forgery(request)
+    caller = _guarded(request)
     caller.service.disconnect(caller.user)
     return reply(Done(message="AMO CRM disconnected"))
 
@@ -66,6 +64,12 @@ def callback(request: HttpRequest) -> Answer:
         return redirect(target(checked_deep_link(deep_link), answer))
     except AmoCRMUserAuthError as error:
         return error_page(error)
+
+
+def _guarded(request: HttpRequest) -> Caller:
+    caller = caller_of(request)
+    forbid_forgery(request)
+    return caller
 
 
 def _exchange_code(request: HttpRequest) -> ExchangeCode:
