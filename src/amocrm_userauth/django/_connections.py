@@ -35,7 +35,7 @@ class Connections:
     def __init__(self, alias: str, *, max_age: float | None, lock_timeout: float) -> None:
         """Take the database's name, and seconds; connects to nothing."""
         self.alias = alias
-        self._private = f"amocrm_userauth:{alias}"
+        self.private = f"amocrm_userauth:{alias}"
         self._max_age = max_age
         self._lock_timeout = lock_timeout
         self._idle: list[BaseDatabaseWrapper] = []
@@ -67,11 +67,11 @@ class Connections:
 
     @contextmanager
     def _known_as_private(self, wrapper: BaseDatabaseWrapper) -> Iterator[None]:
-        connections[self._private] = wrapper
+        connections[self.private] = wrapper
         try:
             yield
         finally:
-            del connections[self._private]
+            del connections[self.private]
 
     def _take(self) -> BaseDatabaseWrapper:
         settings = self._settings()
@@ -92,7 +92,7 @@ class Connections:
             _discard(self._idle.pop(0))
 
     def _make(self, settings: dict[str, Any]) -> BaseDatabaseWrapper:
-        wrapper: BaseDatabaseWrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, self._private)
+        wrapper: BaseDatabaseWrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, self.private)
         wrapper.inc_thread_sharing()
         # the columns are UTC, whatever the site's USE_TZ and TIME_ZONE
         vars(wrapper).update(timezone=UTC, timezone_name="UTC")

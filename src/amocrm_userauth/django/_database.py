@@ -1,7 +1,8 @@
 """Short transactions: a connection for each, repeated where the database has undone it, errors that callers know."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, models, transaction
@@ -38,81 +39,99 @@ class Database:
 
     def read(self, step: Callable[[str], T]) -> T:
         """Do ``step``, one query."""
-        return self._run(lambda connection: step(connection.alias))
+        return self._run(lambda attempt: step(attempt.using))
 
     def update(self, write: Callable[[str], int], *, again_if_lost: bool = True) -> bool:
         """Do one write; say whether it met a row."""
 
-        def step(connection: BaseDatabaseWrapper) -> bool:
-            with transaction.atomic(using=connection.alias):
-                self._bound_waits(connection)
-                return write(connection.alias) > 0
+        def step(attempt: _Attempt) -> bool:
+            with attempt.transaction():
+                return write(attempt.using) > 0
 
         return self._run(step, again_if_lost=again_if_lost)
 
-    def insert(self, make: Callable[[], models.Model]) -> bool:
+    def insert(self, make: Callable[[], models.Model], *, again_if_lost: bool = True) -> bool:
         """Insert one row, of which no signal tells; ``False`` if a constraint is against it."""
 
-        def step(connection: BaseDatabaseWrapper) -> bool:
+        def step(attempt: _Attempt) -> bool:
             try:
-                with transaction.atomic(using=connection.alias):
-                    self._bound_waits(connection)
+                with attempt.transaction():
                     made = make()
-                    type(made)._base_manager.using(connection.alias).bulk_create([made])  # noqa: SLF001 - Django's API
+                    type(made)._base_manager.using(attempt.using).bulk_create([made])  # noqa: SLF001 - Django's API
             except IntegrityError:  # some are found at the commit only
                 return False
             return True
 
-        return self._run(step)
+        return self._run(step, again_if_lost=again_if_lost)
 
     def write_and_read(self, write: Callable[[str], int], read: Callable[[str], T]) -> T:
         """Do one write, then read, in one transaction. The write comes first: it sees, and locks, the newest row."""
 
-        def step(connection: BaseDatabaseWrapper) -> T:
-            with transaction.atomic(using=connection.alias):
-                self._bound_waits(connection)
-                write(connection.alias)
-                return read(connection.alias)
+        def step(attempt: _Attempt) -> T:
+            with attempt.transaction():
+                write(attempt.using)
+                return read(attempt.using)
 
         return self._run(step)
 
-    def _bound_waits(self, connection: BaseDatabaseWrapper) -> None:
-        """Let the transaction that has begun wait for others' locks for the lock timeout (SQLite has been told)."""
-        statement = _BOUNDS.get(connection.vendor)
-        if statement is None:
-            return
-        seconds = max(1, round(self._lock_timeout))
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [str(seconds * 1000) if connection.vendor == "postgresql" else seconds])
+    def _run(self, step: "Callable[[_Attempt], T]", *, again_if_lost: bool = True) -> T:
+        """Do ``step`` on a connection of its own, anew where nothing was written; raise what callers know.
 
-    def _run(self, step: Callable[[BaseDatabaseWrapper], T], *, again_if_lost: bool = True) -> T:
-        """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
+        A connection that breaks before the commit was asked for has written nothing. After that nobody knows: the step
+        is repeated only with ``again_if_lost``, where its repetition comes to the same.
+        """
         pauses, deadline = iter(_PAUSES), time.monotonic() + self._lock_timeout
-        pause, may_repeat_lost = 0.0, again_if_lost
+        pause, lost_before = 0.0, False
         while True:
-            lost: list[bool] = []
+            attempt = _Attempt(self.connections.private, self._lock_timeout)
             try:
-                with self.connections.lent() as connection:
-                    return _noting_loss(step, connection, lost)
+                with self.connections.lent() as attempt.connection:
+                    return attempt.watch(step)
             except Exception as error:  # noqa: BLE001 - of the driver, the backend, the network
                 verdict = judge(error)
             # Outside of the handler: the cause holds what was sent to the database.
-            if lost:
-                self.connections.close_idle()
-            if not (lost and may_repeat_lost) and not (verdict.again and time.monotonic() < deadline):
+            after_loss = attempt.lost and not lost_before and (again_if_lost or not attempt.settled)
+            if not after_loss and not (verdict.again and time.monotonic() < deadline):
                 raise verdict.error
-            may_repeat_lost = may_repeat_lost and not lost
+            if attempt.lost:
+                self.connections.close_idle()
+            lost_before = lost_before or attempt.lost
             pause = next(pauses, pause)
             self._time.sleep_jittered(pause)
 
 
-def _noting_loss(step: Callable[[BaseDatabaseWrapper], T], connection: BaseDatabaseWrapper, lost: list[bool]) -> T:
-    try:
-        return step(connection)
-    except (DatabaseError, InterfaceError):
-        if connection.connection is None or not connection.is_usable():
-            lost.append(True)
-        raise
+class _Attempt:
+    """One try of a step. ``settled``: its commit was asked for. ``lost``: its connection broke."""
+
+    connection: BaseDatabaseWrapper
+
+    def __init__(self, using: str, lock_timeout: float) -> None:
+        """Start before there is a connection, which the ORM will know by the alias ``using``."""
+        self.using = using
+        self._lock_timeout = lock_timeout
+        self.settled = False
+        self.lost = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Begin, wait for others' locks for the lock timeout and no longer (SQLite has been told before), commit."""
+        with transaction.atomic(using=self.using):
+            statement = _BOUNDS.get(self.connection.vendor)
+            if statement is not None:
+                seconds = max(1, round(self._lock_timeout))
+                bound = str(seconds * 1000) if self.connection.vendor == "postgresql" else seconds
+                with self.connection.cursor() as cursor:
+                    cursor.execute(statement, [bound])
+            yield
+            self.settled = True
+
+    def watch(self, step: "Callable[[_Attempt], T]") -> T:
+        """Do the step; see, where it fails, whether the connection still works."""
+        try:
+            return step(self)
+        except (DatabaseError, InterfaceError):
+            self.lost = self.connection.connection is None or not self.connection.is_usable()
+            raise
 
 
 def delete(rows: "models.QuerySet[Any]", using: str) -> int:

@@ -81,12 +81,19 @@ class DjangoTokenStore(TokenStore, DjangoStateStore):
         return self._database.read(lambda using: self._find(using, user_id, with_tokens=with_tokens))
 
     def put(self, token: UserToken) -> None:
-        """Insert or replace the whole row of ``token.user_id``."""
+        """Insert or replace the whole row of ``token.user_id``.
+
+        If the answer to a commit is lost it is not repeated: that could undo a disconnect made in between.
+        """
         new = NewToken(token, self.canonical_user_id(token.user_id), self._cipher)
         for _ in range(_ROUNDS):
-            if self._database.update(lambda using: self._own(using, new.user_id).update(**new.replacing())):
+            if self._database.update(
+                lambda using: self._own(using, new.user_id).update(**new.replacing()), again_if_lost=False
+            ):
                 return
-            if self._database.insert(lambda: AmoCRMToken(user_id=self._ids.native(new.user_id), **new.inserted())):
+            if self._database.insert(
+                lambda: AmoCRMToken(user_id=self._ids.native(new.user_id), **new.inserted()), again_if_lost=False
+            ):
                 return
             self.check_user(new.user_id)
         msg = "the table refuses the new row (IntegrityError); see whether a constraint was added to it"
