@@ -11,6 +11,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.formats import date_format
+from django.utils.timezone import template_localtime
 from typing_extensions import override
 
 from amocrm_userauth._core.decisions import grant_dies_at
@@ -32,11 +34,12 @@ _SECRET = ("access_token", "refresh_token", "previous_refresh_token", "code_hash
 _SHOWN = (
     "user",
     "state",
+    "reason",
     "domain",
     "account_id",
     "amocrm_user_id",
-    "expires_at",
-    "pair_saved_at",
+    "expires",
+    "last_refresh",
     "reauth_reason",
     "reauth_at",
     "in_doubt",
@@ -88,7 +91,7 @@ class AmoCRMTokenAdmin(_ModelAdmin):
     row: every change is a conditional update of the store's.
     """
 
-    list_display = ("user", "state", "domain", "account_id", "expires_at", "pair_saved_at")
+    list_display = ("user", "account", "state", "reason", "expires", "last_refresh")
     list_filter = (StateFilter, *_FILTERS)
     list_per_page = 50
     show_full_result_count = False
@@ -141,15 +144,32 @@ class AmoCRMTokenAdmin(_ModelAdmin):
         """Say whether this member of staff may disconnect users."""
         return super().has_delete_permission(request)
 
+    @admin.display(description="account", ordering="domain")
+    def account(self, row: AmoCRMToken) -> str:
+        """Return the account's host and number."""
+        return f"{row.domain} ({row.account_id})" if row.account_id else row.domain
+
+    @admin.display(description="last refresh", ordering="pair_saved_at")
+    def last_refresh(self, row: AmoCRMToken) -> str:
+        """Return when the tokens came."""
+        return _shown(row.pair_saved_at)
+
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, row: AmoCRMToken) -> str:
+        """Return when the access token runs out; it is refreshed when somebody needs it."""
+        return _shown(row.expires_at)
+
     @admin.display(description="state")
     def state(self, row: AmoCRMToken) -> str:
-        """Say whether the connection works, and why not."""
-        now = datetime.now(UTC)
-        if row.reauth_reason:
-            return f"must connect again ({row.reauth_reason})"
-        if now >= row.expires_at and now >= grant_dies_at(row.pair_saved_at):
-            return "must connect again (silent for three months)"
-        return f"connected, failing for now ({row.failure})" if row.failures else "connected"
+        """Say whether the connection works."""
+        if row.reauth_reason or _is_silent(row):
+            return "must connect again"
+        return "failing for now" if row.failures else "connected"
+
+    @admin.display(description="reason", empty_value="")
+    def reason(self, row: AmoCRMToken) -> str:
+        """Say why it does not."""
+        return row.reauth_reason or ("three months of silence" if _is_silent(row) else row.failure)
 
     @admin.action(description="Refresh the selected connections", permissions=["refresh"])
     def refresh(self, request: HttpRequest, queryset: _Rows) -> None:
@@ -197,13 +217,22 @@ class AmoCRMTokenAdmin(_ModelAdmin):
         try:
             work(str(row.user.pk))
         except AmoCRMUserAuthError as error:
-            self.message_user(request, f"{row.user}: {error.message}", messages.ERROR)
+            self.message_user(request, f"For {row.user}: {error.message}", messages.ERROR)
             return False
         return True
 
     def _sum_up(self, request: HttpRequest, done: int, what: str) -> None:
         if done:
             self.message_user(request, f"{done} {what}.", messages.SUCCESS)
+
+
+def _shown(moment: datetime) -> str:
+    return date_format(template_localtime(moment), "SHORT_DATETIME_FORMAT")
+
+
+def _is_silent(row: AmoCRMToken) -> bool:
+    now = datetime.now(UTC)
+    return now >= row.expires_at and now >= grant_dies_at(row.pair_saved_at)
 
 
 def _silent_since(now: datetime) -> datetime:
