@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
-from django.utils.timezone import template_localtime
+from django.utils.timezone import localtime
 from typing_extensions import override
 
 from amocrm_userauth._core.decisions import grant_dies_at
@@ -227,7 +227,7 @@ class AmoCRMTokenAdmin(_ModelAdmin):
 
 
 def _shown(moment: datetime) -> str:
-    return date_format(template_localtime(moment), "SHORT_DATETIME_FORMAT")
+    return date_format(localtime(moment), "SHORT_DATETIME_FORMAT")
 
 
 def _is_silent(row: AmoCRMToken) -> bool:
