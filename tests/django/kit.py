@@ -1,9 +1,11 @@
 """What the tests of the Django adapter share: a site, its databases, its users."""
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -66,6 +68,13 @@ def routed(alias: str) -> override_settings:
     return override_settings(DATABASE_ROUTERS=[To(alias)])
 
 
+def write_ahead(folder: Path) -> str:
+    """Make a SQLite file with write-ahead logging, in which readers are in nobody's way, and return its alias."""
+    options = {"init_command": "PRAGMA journal_mode=WAL"}
+    path = str(folder / "wal.sqlite3")
+    return migrate(add_database("wal", ENGINE="django.db.backends.sqlite3", NAME=path, OPTIONS=options))
+
+
 @cache
 def site() -> str:
     """Return the alias of the site's default database, migrated."""
@@ -112,3 +121,49 @@ def clear(using: str) -> None:
     for model in (AmoCRMToken, AmoCRMState, get_user_model()):
         model._base_manager.using(using).all().delete()
     connections[using].close()
+
+
+_SESSIONS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()",
+}
+
+
+def sessions(alias: str) -> list[Any]:
+    """Return who else is connected to the database: sessions of the server, or this process's open files."""
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        connection.close()
+        return [link for link in _open_files() if link == os.path.realpath(connection.settings_dict["NAME"])]
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSIONS[connection.vendor])
+        found = [row[0] for row in cursor.fetchall()]
+    connection.close()
+    return found
+
+
+def left(alias: str, count: int) -> list[Any]:
+    """Return who is connected, as soon as these are ``count``: a server takes a moment to end a session."""
+    give_up = time.monotonic() + 10
+    while len(found := sessions(alias)) != count and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return found
+
+
+def cut_off(alias: str) -> int:
+    """End everybody else's connection, as a server does that is restarted; return how many there were."""
+    others = sessions(alias)
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        for other in others:
+            cursor.execute(
+                "SELECT pg_terminate_backend(%s)" if connection.vendor == "postgresql" else "KILL %s", [other]
+            )
+    connection.close()
+    return len(others)
+
+
+def _open_files() -> Iterator[str]:
+    for entry in os.scandir("/proc/self/fd"):
+        with suppress(OSError):
+            yield str(Path(entry.path).readlink())

@@ -64,6 +64,13 @@ def connect_expired(fake: FakeAmoCRM, user: str) -> None:
     expire(user)
 
 
+def job_for(fake: FakeAmoCRM, alias: str, user: str) -> dict[str, Any]:
+    """What another process needs to know to serve ``user`` on the database ``alias``."""
+    known = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+    database = {name: connections.settings[alias][name] for name in known}
+    return {"url": fake.url, "settings": settings_for(fake), "alias": alias, "database": database, "user": user}
+
+
 class Worker:
     """One child process of :mod:`tests.django.worker`. Its jobs run one after the other; several work side by side."""
 
@@ -123,6 +130,7 @@ __all__ = [
     "connect",
     "connect_expired",
     "expire",
+    "job_for",
     "kit",
     "settings_for",
     "workers",

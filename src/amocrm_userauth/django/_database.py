@@ -127,10 +127,12 @@ class _Attempt:
 
     def watch(self, step: "Callable[[_Attempt], T]") -> T:
         """Do the step; see, where it fails, whether the connection still works."""
+        at_first = self.connection.connection
         try:
             return step(self)
         except (DatabaseError, InterfaceError):
-            self.lost = self.connection.connection is None or not self.connection.is_usable()
+            # the end of a transaction may have made a new one
+            self.lost = self.connection.connection is not at_first or not self.connection.is_usable()
             raise
 
 

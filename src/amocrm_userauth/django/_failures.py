@@ -23,7 +23,8 @@ _SCHEMA_CURE = "run manage.py migrate"
 _HELD_CURE = (
     "another transaction holds the connection's row or the database's write lock, perhaps that of this very request: "
     "call amoCRM before the request writes, after it has committed (transaction.on_commit), or in a view under "
-    "transaction.non_atomic_requests, and do not lock rows of AmoCRMToken"
+    "transaction.non_atomic_requests; do not lock rows of AmoCRMToken; give SQLite write-ahead logging "
+    "('OPTIONS': {'init_command': 'PRAGMA journal_mode=WAL'}), without which even a request that reads is in the way"
 )
 _ASYNC_CURE = (
     "user_auth() and its store are synchronous: in async code call them with sync_to_async(..., thread_sensitive=False)"
