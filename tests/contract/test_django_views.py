@@ -9,6 +9,7 @@ from wsgiref.util import setup_testing_defaults
 
 import httpx
 import pytest
+import uvicorn
 from asgiref.sync import iscoroutinefunction
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -22,6 +23,7 @@ from amocrm_userauth.django import RequestRefused, user_auth
 from amocrm_userauth.django.middleware import ErrorMiddleware
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.contract.django_sites import MOUNT, browser, by_header, site
+from tests.contract.fastapi_apps import served
 from tests.django import kit
 from tests.django.settings import MIDDLEWARE
 
@@ -183,6 +185,16 @@ def test_the_code_is_not_left_in_the_scope(fake: FakeAmoCRM) -> None:
         assert asyncio.run(visit()).status_code == 400
     assert scopes[0]["query_string"] == b""
     assert "example-code" not in repr(scopes)
+
+
+def test_an_access_log_shows_no_code(fake: FakeAmoCRM, caplog: pytest.LogCaptureFixture) -> None:
+    """An ASGI server logs the callback's address without its query."""
+    config = uvicorn.Config(ASGIHandler(), port=0, log_config=None, lifespan="off")
+    with site(fake), caplog.at_level(logging.INFO, "uvicorn.access"), served(uvicorn.Server(config)) as url:
+        assert httpx.get(f"{url}{MOUNT}/callback?code=example-code&state=example-state").status_code == 400
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert len(lines) == 1
+    assert lines[0].endswith(f'"GET {MOUNT}/callback HTTP/1.1" 400')
 
 
 def test_a_traceback_with_local_variables_shows_no_code(fake: FakeAmoCRM) -> None:

@@ -2,11 +2,8 @@
 
 import logging
 import math
-import socket
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import httpx
@@ -23,7 +20,7 @@ from amocrm_userauth import (
     errors,
 )
 from amocrm_userauth.fastapi import amocrm_router, install_error_handlers
-from tests.contract.fastapi_apps import INTEGRATION, serving, status
+from tests.contract.fastapi_apps import INTEGRATION, served, serving, status
 
 
 def test_validation_errors_of_the_applications_dependency_are_in_the_envelope(auth: UserAuth | AsyncUserAuth) -> None:
@@ -162,22 +159,8 @@ def test_an_access_log_shows_no_code(auth: UserAuth | AsyncUserAuth, caplog: pyt
     app = FastAPI()
     app.include_router(amocrm_router(auth, current_user=lambda: "anna", deep_link="app://x"))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
-    with caplog.at_level(logging.INFO, "uvicorn.access"), _running(server) as url:
+    with caplog.at_level(logging.INFO, "uvicorn.access"), served(server) as url:
         assert httpx.get(f"{url}/callback?code=example-code&state=example-state").status_code == 400
     lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
     assert len(lines) == 1
     assert lines[0].endswith('"GET /callback HTTP/1.1" 400')
-
-
-@contextmanager
-def _running(server: uvicorn.Server) -> Iterator[str]:
-    with socket.socket() as listener, ThreadPoolExecutor(1) as pool:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()  # so that whoever comes before the server waits for it
-        done = pool.submit(server.run, [listener])
-        host, port = listener.getsockname()
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            server.should_exit = True
-            done.result()

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from amocrm_userauth._core.decisions import grant_dies_at
 from amocrm_userauth.django._service import user_auth
+from amocrm_userauth.django._settings import Options
 from amocrm_userauth.django.models import AmoCRMToken
 from amocrm_userauth.errors import AmoCRMUserAuthError
 
@@ -104,7 +105,8 @@ class AmoCRMTokenAdmin(_ModelAdmin):
     @override
     def get_queryset(self, request: HttpRequest) -> _Rows:
         """Return the rows without what is secret: it is not even read."""
-        return super().get_queryset(request).defer(*_SECRET).select_related("user")
+        rows = super().get_queryset(request).using(Options.read().value("DATABASE"))
+        return rows.defer(*_SECRET).select_related("user")
 
     @override
     def get_search_fields(self, request: HttpRequest) -> list[str]:
