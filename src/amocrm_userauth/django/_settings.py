@@ -118,7 +118,7 @@ class Options:
 
     def value(self, name: str) -> Any:
         """Return the setting, from the environment where the site leaves it out, else ``None``."""
-        if self.given.get(name) is not None:
+        if self.given.get(name) not in (None, ""):
             return self.given[name]
         return os.environ.get(ENVIRONMENT.get(name, ""), "").strip() or None
 
