@@ -190,8 +190,10 @@ def test_a_wrong_setting_is_told(rows: dict[str, Any]) -> None:
     def broken(_user: str) -> None:
         raise admin.AmoCRMUserAuthError("set the key")
 
-    user_auth().refresh = broken
-    assert _messages(_act(_as("*"), "refresh", rows["anna"])) == ["For anna: set the key"]
+    auth, client = user_auth(), _as("*")
+    auth.refresh = auth.disconnect = broken
+    assert _messages(_act(client, "refresh", rows["anna"])) == ["For anna: set the key"]
+    assert _messages(_act(client, "disconnect", rows["anna"], confirmed="yes")) == ["For anna: set the key"]
 
 
 def test_a_pair_that_dies_today(rows: dict[str, Any]) -> None:
