@@ -137,7 +137,11 @@ async def asynchronous(request: HttpRequest) -> object | None:
     return await kit.get_user_model().objects.aget(pk=kit.key("anna"))
 
 
-@pytest.mark.parametrize("how", [named, f"{__name__}.named", asynchronous, f"{__name__}.asynchronous"], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [named, f"{__name__}.named", asynchronous, f"{__name__}.asynchronous"],
+    ids=["function", "its path", "coroutine", "the coroutine's path"],
+)
 def test_the_site_names_its_own_login(fake: FakeAmoCRM, how: object) -> None:
     """A callable or its dotted path, also an asynchronous one."""
     with site(fake, CURRENT_USER=how):
@@ -153,7 +157,9 @@ class _Named:
 
 
 @pytest.mark.parametrize(
-    "user", [7, "7", _Named(), _Named(is_active=True), _Named(pk="7"), SimpleNamespace(pk=7)], ids=repr
+    "user",
+    [7, "7", _Named(), _Named(is_active=True), _Named(pk="7"), SimpleNamespace(pk=7)],
+    ids=["number", "text", "object", "active", "key of text", "namespace"],
 )
 def test_a_user_is_an_object_with_a_key_or_the_key(fake: FakeAmoCRM, user: object) -> None:
     """Whatever it is, its key as text is the id."""
@@ -175,7 +181,12 @@ def test_nobody(fake: FakeAmoCRM, nobody: object) -> None:
         assert _code(browser(None).get(f"{MOUNT}/status")) == (401, "not_authenticated")
 
 
-@pytest.mark.parametrize("wrong", [True, {"sub": "1"}, ["7"], object(), "anna", UUID(int=1), 1 << 70], ids=ascii)
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+@pytest.mark.parametrize("wrong", [True, {"sub": "1"}, ["7"], _Nothing(), "anna", UUID(int=1), 1 << 70], ids=ascii)
 def test_what_cannot_be_a_user_is_a_developers_job(fake: FakeAmoCRM, wrong: object) -> None:
     """It is told, not guessed, and not the client's fault."""
     with site(fake, CURRENT_USER=lambda _: wrong):
