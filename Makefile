@@ -14,11 +14,11 @@ COVERED := $(if $(filter 1,$(AMOCRM_TEST_REQUIRE_SERVICES)),100,0)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo dev test test-all test-long services lint format types docs docs-serve bench package lock clean
+.PHONY: help demo dev test test-all test-django6 test-long services lint format types docs docs-serve bench package lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 $(DEMO): requirements/demo.txt requirements/build.txt requirements/uv.txt tools/venv.sh
 	@[ -e $(DEV) ] && touch $@ || sh tools/venv.sh $(VENV) demo $(PYTHON)
@@ -40,6 +40,9 @@ test: $(DEV) services ## run the tests, with coverage
 
 test-all: services ## run the tests on every supported Python found here
 	@sh tools/test_all.sh
+
+test-django6: services ## run the Django adapter's tests with Django 6, on Python 3.12 or 3.13
+	@sh tools/test_django6.sh
 
 test-long: $(DEV) services ## run also the tests that take minutes
 	AMOCRM_TEST_LONG=1 $(BIN)/pytest -q --durations=10

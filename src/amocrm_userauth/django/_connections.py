@@ -6,7 +6,7 @@ one is kept as long as ``CONN_MAX_AGE`` says: not at all by default.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC
 from threading import RLock
@@ -47,7 +47,7 @@ class Connections:
             _discard(self._idle.pop())
 
     @contextmanager
-    def lent(self) -> Iterator[BaseDatabaseWrapper]:
+    def lent(self) -> Generator[BaseDatabaseWrapper]:
         """Lend a connection, which is known by its alias while it is."""
         common = _shared.get(self.alias)
         if common is not None:
@@ -66,7 +66,7 @@ class Connections:
         self._give_back(wrapper)
 
     @contextmanager
-    def _known_as_private(self, wrapper: BaseDatabaseWrapper) -> Iterator[None]:
+    def _known_as_private(self, wrapper: BaseDatabaseWrapper) -> Generator[None]:
         connections[self.private] = wrapper
         try:
             yield
@@ -108,13 +108,14 @@ class Connections:
         age = theirs["CONN_MAX_AGE"] if self._max_age is None else self._max_age
         return {**theirs, "AUTOCOMMIT": True, "CONN_MAX_AGE": age, "OPTIONS": options}
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Leave the idle connections to the process that made them."""
         _inherited.extend(self._idle)
         self._idle = []
 
 
 @contextmanager
-def shared(alias: str) -> Iterator[None]:
+def shared(alias: str) -> Generator[None]:
     """Let every store use this thread's connection to ``alias``, in whatever transaction it is; for tests."""
     if alias in _shared:
         raise ConfigurationError("shared_connection() is in use already")
@@ -139,7 +140,7 @@ def _discard(wrapper: BaseDatabaseWrapper) -> None:
 def _in_child() -> None:
     _shared.clear()
     for one in list(_everywhere):
-        one._forget()  # noqa: SLF001 - this module's
+        one.forget()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -1,7 +1,7 @@
 """Short transactions: a connection for each, repeated where the database has undone it, errors that callers know."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -113,7 +113,7 @@ class _Attempt:
         self.lost = False
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """Begin, wait for others' locks for the lock timeout and no longer (SQLite has been told before), commit."""
         with transaction.atomic(using=self.using):
             statement = _BOUNDS.get(self.connection.vendor)

@@ -12,15 +12,16 @@ __all__ = ["Exactly"]
 class Exactly(Func):
     """``Exactly("column", value)``: what a loose collation lets through besides ``column = value`` is out."""
 
-    output_field = BooleanField()
     template = "%(expressions)s"
     arg_joiner = " = "
 
     def __init__(self, column: str, value: str) -> None:
         """Compare text columns only."""
-        super().__init__(F(column), Value(value))
+        super().__init__(F(column), Value(value), output_field=BooleanField())
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
+    ) -> tuple[str, tuple[str | int, ...]]:
         """Name the collation that compares bytes."""
         collation = '"C"' if connection.vendor == "postgresql" else "BINARY"
         return super().as_sql(compiler, connection, template=f"(%(expressions)s COLLATE {collation})")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError
-from django.db.utils import ConnectionDoesNotExist
+from django.utils.connection import ConnectionDoesNotExist
 
 from amocrm_userauth.errors import AmoCRMUserAuthError, ConfigurationError, StoreUnavailable
 

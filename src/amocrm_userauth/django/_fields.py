@@ -1,7 +1,7 @@
 """Columns that mean the same on every database and under every setting of the site."""
 
 from datetime import UTC, datetime
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 from zoneinfo import ZoneInfo
 
 from django.db import models
@@ -11,7 +11,15 @@ from django.utils import timezone
 __all__ = ["ExactCharField", "SecretTextField", "Unshown", "UtcDateTimeField"]
 
 
-class UtcDateTimeField(models.DateTimeField):
+if TYPE_CHECKING:
+    _DateTimeField: TypeAlias = models.DateTimeField[Any, Any]
+    _CharField: TypeAlias = models.CharField[Any, Any]
+    _TextField: TypeAlias = models.TextField[Any, Any]
+else:  # not subscriptable when it runs
+    _DateTimeField, _CharField, _TextField = models.DateTimeField, models.CharField, models.TextField
+
+
+class UtcDateTimeField(_DateTimeField):
     """A moment: aware UTC in Python, stored as UTC, whatever ``USE_TZ`` and ``TIME_ZONE`` say."""
 
     def get_prep_value(self, value: Any) -> Any:
@@ -41,7 +49,7 @@ class UtcDateTimeField(models.DateTimeField):
         return value.astimezone(UTC)
 
 
-class ExactCharField(models.CharField):
+class ExactCharField(_CharField):
     """Text that equals only itself, byte by byte: MariaDB's default collation finds ``bob`` for ``'Bob '``."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
@@ -62,7 +70,7 @@ def _bytewise(connection: BaseDatabaseWrapper) -> str | None:
     return None
 
 
-class SecretTextField(models.TextField):
+class SecretTextField(_TextField):
     """A token, encrypted or not. What is read does not show itself in tracebacks and reprs."""
 
     def from_db_value(self, value: str | None, *_: object) -> str | None:

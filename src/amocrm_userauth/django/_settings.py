@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -63,15 +63,15 @@ class Options:
     @classmethod
     def read(cls) -> "Options":
         """Read the settings as they are now. Raises ``ConfigurationError`` for a name that means nothing."""
-        given = getattr(settings, NAME, {})
+        given: object = getattr(settings, NAME, {})
         if not isinstance(given, Mapping):
             del given
             raise ConfigurationError(f"settings.{NAME} must be a dict")
-        strange = unknown(given)
+        strange = unknown(cast("Mapping[str, Any]", given))
         if strange:
             del given
             raise ConfigurationError(f"settings.{NAME} has no {', '.join(strange)}")
-        return cls(given)
+        return cls(cast("Mapping[str, Any]", given))
 
     def integration(self) -> Integration:
         """Return the integration. Raises ``ConfigurationError`` that names what is missing or wrong."""
@@ -94,7 +94,8 @@ class Options:
     def cipher(self) -> TokenCipher | None:
         """Return what encrypts the tokens. Raises ``ConfigurationError`` for keys that are none."""
         if self.given.get("CIPHER") is not None:
-            return self.called("CIPHER")
+            cipher: TokenCipher = self.called("CIPHER")
+            return cipher
         return FernetCipher(self.given["ENCRYPTION_KEYS"]) if self.given.get("ENCRYPTION_KEYS") else None
 
     def http_client(self) -> Any:

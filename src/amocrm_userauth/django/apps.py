@@ -1,5 +1,7 @@
 """The app as ``INSTALLED_APPS`` has it."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 __all__ = ["AmoCRMUserAuthConfig"]
@@ -14,4 +16,4 @@ class AmoCRMUserAuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from amocrm_userauth.django import checks  # noqa: PLC0415, F401 - they register themselves
+        import_module("amocrm_userauth.django.checks")  # they register themselves

@@ -20,7 +20,7 @@ from amocrm_userauth.errors import ConfigurationError
 __all__ = ["check_deployment", "check_settings"]
 
 _PAGE = "its value is on the integration's page in amoCRM"
-_HARMLESS = {"client_id": "example", "client_secret": "example", "redirect_uri": "https://localhost"}
+_HARMLESS: dict[str, Any] = {"client_id": "example", "client_secret": "example", "redirect_uri": "https://localhost"}
 _TOGETHER = {
     "ACCOUNT_DOMAIN": ("HOST_SUFFIXES",),
     "ONLY_THIS_ACCOUNT": ("ACCOUNT_ID",),
@@ -33,10 +33,9 @@ _TOGETHER = {
 def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
     """Return what is wrong. Nothing is asked of amoCRM or of a database."""
     del app_configs
-    given = getattr(settings, NAME, {})
-    if not isinstance(given, Mapping):
+    if not isinstance(_given(), Mapping):
         return [_error(1, f"settings.{NAME} must be a dict", f"its keys may be {', '.join(KEYS)}")]
-    options = Options(given)
+    options = Options(_given())
     checks = (_unknown, _missing, _integration, _service, _callables, _keys, _deep_link, _database, _session)
     return [message for check in checks for message in check(options)]
 
@@ -45,8 +44,11 @@ def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: object) 
 def check_deployment(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
     """Return what is weak, for ``manage.py check --deploy``."""
     del app_configs
-    given = getattr(settings, NAME, {})
-    return list(_weak(Options(given))) if isinstance(given, Mapping) else []
+    return list(_weak(Options(_given()))) if isinstance(_given(), Mapping) else []
+
+
+def _given() -> Any:
+    return getattr(settings, NAME, {})
 
 
 def _unknown(options: Options) -> Iterator[CheckMessage]:

@@ -1,6 +1,7 @@
 """The two tables. Only the store writes to them: every change is a conditional update (see ``store``)."""
 
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import models
@@ -17,33 +18,37 @@ _WORD = 64
 class AmoCRMToken(models.Model):
     """One user's connection to amoCRM. Read it if you like; to change it call ``user_auth()``."""
 
-    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    access_token = SecretTextField(editable=False)
-    refresh_token = SecretTextField(editable=False)
-    previous_refresh_token = SecretTextField(null=True, editable=False)
-    token_type = models.CharField(max_length=_WORD)
-    code_hash = ExactCharField(max_length=_HASH, editable=False)
-    client_id = ExactCharField(max_length=_HASH)
-    expires_at = UtcDateTimeField()
-    account_id = ExactCharField(max_length=_WORD)
-    amocrm_user_id = ExactCharField(max_length=_WORD)
-    domain = models.CharField(max_length=_ID)
-    api_domain = models.CharField(max_length=_ID)
-    scopes = models.TextField()
-    revision = ExactCharField(max_length=_WORD, editable=False)
-    in_doubt = models.BooleanField()
-    pair_saved_at = UtcDateTimeField()
-    lease_holder = ExactCharField(max_length=_HASH, null=True, editable=False)
-    lease_until = UtcDateTimeField(null=True)
-    failures = models.IntegerField()
-    retry_at = UtcDateTimeField(null=True)
-    failure = models.CharField(max_length=_ID)
-    reauth_reason = models.CharField(max_length=_WORD, null=True)  # noqa: DJ001 - NULL is "not refused", as elsewhere
-    reauth_at = UtcDateTimeField(null=True)
-    rejected_at = UtcDateTimeField(null=True)
-    created_at = UtcDateTimeField()
-    updated_at = UtcDateTimeField()
+    id: "models.UUIDField[UUID, UUID]" = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    user: "models.OneToOneField[Any, Any]" = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    if TYPE_CHECKING:
+        user_id: Any
+    access_token: SecretTextField = SecretTextField(editable=False)
+    refresh_token: SecretTextField = SecretTextField(editable=False)
+    previous_refresh_token: SecretTextField = SecretTextField(null=True, editable=False)
+    token_type: "models.CharField[str, str]" = models.CharField(max_length=_WORD)
+    code_hash: ExactCharField = ExactCharField(max_length=_HASH, editable=False)
+    client_id: ExactCharField = ExactCharField(max_length=_HASH)
+    expires_at: UtcDateTimeField = UtcDateTimeField()
+    account_id: ExactCharField = ExactCharField(max_length=_WORD)
+    amocrm_user_id: ExactCharField = ExactCharField(max_length=_WORD)
+    domain: "models.CharField[str, str]" = models.CharField(max_length=_ID)
+    api_domain: "models.CharField[str, str]" = models.CharField(max_length=_ID)
+    scopes: "models.TextField[str, str]" = models.TextField()
+    revision: ExactCharField = ExactCharField(max_length=_WORD, editable=False)
+    in_doubt: "models.BooleanField[bool, bool]" = models.BooleanField()
+    pair_saved_at: UtcDateTimeField = UtcDateTimeField()
+    lease_holder: ExactCharField = ExactCharField(max_length=_HASH, null=True, editable=False)
+    lease_until: UtcDateTimeField = UtcDateTimeField(null=True)
+    failures: "models.IntegerField[int, int]" = models.IntegerField()
+    retry_at: UtcDateTimeField = UtcDateTimeField(null=True)
+    failure: "models.CharField[str, str]" = models.CharField(max_length=_ID)
+    reauth_reason: "models.CharField[str | None, str | None]" = models.CharField(max_length=_WORD, null=True)  # noqa: DJ001 - NULL is "not refused", as elsewhere
+    reauth_at: UtcDateTimeField = UtcDateTimeField(null=True)
+    rejected_at: UtcDateTimeField = UtcDateTimeField(null=True)
+    created_at: UtcDateTimeField = UtcDateTimeField()
+    updated_at: UtcDateTimeField = UtcDateTimeField()
 
     class Meta:
         """The table's name is that of the other stores."""
@@ -64,13 +69,13 @@ class AmoCRMToken(models.Model):
 class AmoCRMState(models.Model):
     """One used state (nonce) and the code that came with it: hashes only."""
 
-    nonce_hash = ExactCharField(max_length=_HASH, primary_key=True)
-    code_hash = ExactCharField(max_length=_HASH)
-    user_hash = ExactCharField(max_length=_HASH)
-    outcome = ExactCharField(max_length=_WORD)
-    claimant = ExactCharField(max_length=_HASH)
-    claim_until = UtcDateTimeField(null=True)
-    expires_at = UtcDateTimeField()
+    nonce_hash: ExactCharField = ExactCharField(max_length=_HASH, primary_key=True)
+    code_hash: ExactCharField = ExactCharField(max_length=_HASH)
+    user_hash: ExactCharField = ExactCharField(max_length=_HASH)
+    outcome: ExactCharField = ExactCharField(max_length=_WORD)
+    claimant: ExactCharField = ExactCharField(max_length=_HASH)
+    claim_until: UtcDateTimeField = UtcDateTimeField(null=True)
+    expires_at: UtcDateTimeField = UtcDateTimeField()
 
     class Meta:
         """The table's name is that of the other stores."""
@@ -85,4 +90,4 @@ class AmoCRMState(models.Model):
 
     def __str__(self) -> str:
         """Say how its exchange stands."""
-        return self.outcome
+        return str(self.outcome)

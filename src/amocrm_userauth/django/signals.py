@@ -12,10 +12,10 @@ from amocrm_userauth.events import Connected, Disconnected, Event, Reauthorizati
 
 __all__ = ["connected", "disconnected", "reauthorization_required", "refreshed", "send"]
 
-connected = Signal()
-refreshed = Signal()
-reauthorization_required = Signal()
-disconnected = Signal()
+connected: Signal = Signal()
+refreshed: Signal = Signal()
+reauthorization_required: Signal = Signal()
+disconnected: Signal = Signal()
 
 _SIGNALS: dict[type[Event], Signal] = {
     Connected: connected,

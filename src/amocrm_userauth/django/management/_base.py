@@ -35,8 +35,8 @@ def add_users(parser: ArgumentParser, *, many: str) -> None:
 
 def user_ids(names: list[str], *, username: bool) -> list[str]:
     """Return the users' ids. Raises ``CommandError`` for a name that nobody has."""
-    users = get_user_model()
-    field = users.USERNAME_FIELD if username else "pk"
+    users: Any = get_user_model()
+    field: str = users.USERNAME_FIELD if username else "pk"
     found = [_find(users, field, name) for name in names]
     for name, pk in zip(names, found, strict=True):
         if pk is None:
