@@ -1,5 +1,6 @@
 """How Django's requests lead to the user: the session with CSRF tokens, or what the site names."""
 
+import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.test import Client
+from django.test import AsyncClient, Client
 
 from amocrm_userauth.django import RequestRefused, session_user, user_auth
 from amocrm_userauth.testing import FakeAmoCRM
@@ -147,6 +148,17 @@ def test_the_site_names_its_own_login(fake: FakeAmoCRM, how: object) -> None:
     with site(fake, CURRENT_USER=how):
         kit.make_user("anna")
         assert browser(None).get(f"{MOUNT}/status", headers={"Authorization": "Bearer anna"}).status_code == 200
+
+
+def test_an_asynchronous_login_works_under_asgi(fake: FakeAmoCRM) -> None:
+    """It runs on the server's event loop while the endpoint waits in its thread."""
+
+    async def visit() -> int:
+        return (await AsyncClient().get(f"{MOUNT}/status")).status_code
+
+    with site(fake, CURRENT_USER=asynchronous):
+        kit.make_user("anna")
+        assert asyncio.run(visit()) == 200
 
 
 class _Named:
