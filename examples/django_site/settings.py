@@ -65,10 +65,8 @@ AMOCRM_USERAUTH = {
 }
 # --8<-- [end:amocrm]
 
-# Set by `python -m examples.django_site`: a fake amoCRM in the place of the real one.
-FAKE_AMOCRM = os.environ.get("FAKE_AMOCRM", "")
-if FAKE_AMOCRM:
+if "FAKE_AMOCRM" in os.environ:  # set by `python -m examples.django_site`
     AMOCRM_USERAUTH |= {
-        "AUTHORIZE_URL": f"{FAKE_AMOCRM}/oauth",
+        "AUTHORIZE_URL": f"{os.environ['FAKE_AMOCRM']}/oauth",
         "HTTP_CLIENT": "examples.django_site.amocrm.http_client",
     }

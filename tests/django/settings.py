@@ -11,6 +11,7 @@ pymysql.install_as_MySQLdb()
 FOLDER = Path(tempfile.mkdtemp(prefix="amocrm-django-"))
 
 SECRET_KEY = "example-secret-key-of-the-tests"
+JWT_KEY = "example-key-that-is-long-enough-for-a-signature"  # of the example's login
 USE_TZ = os.environ.get("AMOCRM_TEST_DJANGO_USE_TZ", "1") == "1"
 TIME_ZONE = "Europe/Moscow"
 ALLOWED_HOSTS = ["*"]

@@ -10,8 +10,7 @@ import pytest
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.contract.django_sites import MOUNT, browser, site
 from tests.django import kit
-
-KEY = "example-key-that-is-long-enough-for-a-signature"
+from tests.django.settings import JWT_KEY as KEY
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def fake() -> Iterator[FakeAmoCRM]:
 @pytest.fixture
 def bearer(fake: FakeAmoCRM) -> Iterator[Callable[..., Any]]:
     """Give what asks for Anna's status with a token of these claims."""
-    with site(fake, CURRENT_USER="examples.django_site.callers.current_user", JWT_KEY=KEY):
+    with site(fake, CURRENT_USER="examples.django_site.callers.current_user"):
         user = kit.make_user("anna")
 
         def ask(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> Any:
