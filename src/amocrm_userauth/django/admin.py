@@ -1,9 +1,12 @@
 """The connections in Django's admin: to look at, to refresh and to disconnect. Never a token, and nothing to edit."""
 
+# Django's options may be changed at any time, and of these nothing may.
+# pyright: reportIncompatibleVariableOverride=false
+
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -63,8 +66,8 @@ _TEMPLATE = "admin/amocrm_userauth/amocrmtoken/disconnect.html"
 class StateFilter(admin.SimpleListFilter):
     """Whether the connections work."""
 
-    title = "state"
-    parameter_name = "state"
+    title: str = "state"
+    parameter_name: str = "state"
 
     @override
     def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
@@ -92,15 +95,15 @@ class AmoCRMTokenAdmin(_ModelAdmin):
     row: every change is a conditional update of the store's.
     """
 
-    list_display = ("user", "account", "state", "reason", "expires", "last_refresh")
-    list_filter = (StateFilter, *_FILTERS)
-    list_per_page = 50
-    show_full_result_count = False
-    ordering = ("-pair_saved_at",)
-    fields = _SHOWN
-    readonly_fields = _SHOWN
-    actions = ("refresh", "disconnect")
-    search_help_text = "Search by user, account or domain"
+    list_display: tuple[str, ...] = ("user", "account", "state", "reason", "expires", "last_refresh")
+    list_filter: ClassVar[tuple[type[StateFilter] | str, ...]] = (StateFilter, *_FILTERS)
+    list_per_page: ClassVar[int] = 50
+    show_full_result_count: ClassVar[bool] = False
+    ordering: ClassVar[tuple[str, ...]] = ("-pair_saved_at",)
+    fields: ClassVar[tuple[str, ...]] = _SHOWN
+    readonly_fields: ClassVar[tuple[str, ...]] = _SHOWN
+    actions: tuple[str, ...] = ("refresh", "disconnect")
+    search_help_text: ClassVar[str] = "Search by user, account or domain"
 
     @override
     def get_queryset(self, request: HttpRequest) -> _Rows:
