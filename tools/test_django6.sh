@@ -18,5 +18,8 @@ if [ -z "$python" ]; then
 fi
 [ .venv-django6/.dev -nt requirements/dev.txt ] || sh tools/venv.sh .venv-django6 dev "$python"
 .venv-django6/bin/python -c 'import django, sys; assert django.VERSION >= (6,); print("Django", django.get_version(), "on Python", sys.version.split()[0])'
-if [ $# = 0 ]; then set -- -q -n "${WORKERS:-2}"; fi
-exec .venv-django6/bin/python -m pytest "$@" tests/django tests/contract
+if [ $# = 0 ]; then
+    # shellcheck disable=SC2046 - no name has a space
+    set -- -q -n "${WORKERS:-2}" tests/django $(ls -d tests/django_admin tests/contract/test_django*.py 2>/dev/null)
+fi
+exec .venv-django6/bin/python -m pytest "$@"

@@ -1,6 +1,7 @@
 """The app as ``INSTALLED_APPS`` has it."""
 
 from importlib import import_module
+from typing import Any
 
 from django.apps import AppConfig
 
@@ -12,7 +13,7 @@ class AmoCRMUserAuthConfig(AppConfig):
 
     name = "amocrm_userauth.django"
     label = "amocrm_userauth"
-    verbose_name = "amoCRM connections"
+    verbose_name: Any = "amoCRM connections"
 
     def ready(self) -> None:
         """Register the system checks."""

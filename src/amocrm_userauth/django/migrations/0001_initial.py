@@ -1,9 +1,12 @@
 """The two tables."""
 
+from collections.abc import Sequence
+from typing import ClassVar
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import migrations, models
+from django.db.migrations.operations.base import Operation
 
 from amocrm_userauth.django._fields import ExactCharField, SecretTextField, UtcDateTimeField
 
@@ -11,13 +14,13 @@ from amocrm_userauth.django._fields import ExactCharField, SecretTextField, UtcD
 class Migration(migrations.Migration):
     """Make them."""
 
-    initial = True
+    initial: ClassVar[bool | None] = True
 
-    dependencies = [
+    dependencies: ClassVar[Sequence[tuple[str, str]]] = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations: ClassVar[Sequence[Operation]] = [
         migrations.CreateModel(
             name="AmoCRMState",
             fields=[
