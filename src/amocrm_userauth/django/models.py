@@ -1,6 +1,5 @@
 """The two tables. Only the store writes to them: every change is a conditional update (see ``store``)."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -57,7 +56,7 @@ class AmoCRMToken(models.Model):
         db_table = "amo_crm_tokens"
         verbose_name = "amoCRM connection"
         verbose_name_plural = "amoCRM connections"
-        indexes: ClassVar[Sequence[models.Index]] = (
+        indexes: ClassVar[list[models.Index] | tuple[models.Index, ...]] = (
             models.Index(fields=["pair_saved_at", "user"], name="ix_amo_crm_tokens_due"),
             models.Index(fields=["account_id"], name="ix_amo_crm_tokens_account_id"),
         )
@@ -84,7 +83,7 @@ class AmoCRMState(models.Model):
         db_table = "amo_crm_states"
         verbose_name = "used amoCRM state"
         verbose_name_plural = "used amoCRM states"
-        indexes: ClassVar[Sequence[models.Index]] = (
+        indexes: ClassVar[list[models.Index] | tuple[models.Index, ...]] = (
             models.Index(fields=["code_hash"], name="ix_amo_crm_states_code_hash"),
             models.Index(fields=["expires_at"], name="ix_amo_crm_states_expires_at"),
         )
