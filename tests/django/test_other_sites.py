@@ -36,7 +36,7 @@ INSIDE = os.environ.get("AMOCRM_TEST_DJANGO_INSIDE") == "1"
 def test_the_store_suite_holds_on_another_site(site: str, on_postgresql: str, on_mariadb: str) -> None:
     """All of it, and the tests of this file."""
     env = {**os.environ, **SITES[site], "AMOCRM_TEST_DJANGO_INSIDE": "1"}
-    env = {name: value for name, value in env.items() if not name.startswith(("PYTEST_", "COV"))}
+    env = {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
     files = [SUITE + ("" if LONG else SHORT[site]), "tests/django/test_other_sites.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=550, check=False)

@@ -24,7 +24,6 @@ class AmoCRMCommand(BaseCommand):
 
     def work(self, *args: Any, **options: Any) -> None:
         """Do what the command is for."""
-        raise NotImplementedError
 
 
 def add_users(parser: ArgumentParser, *, many: str) -> None:
