@@ -177,7 +177,8 @@ def test_a_forked_child_leaves_the_parents_connections_alone(server: str, reques
 def test_no_statement_is_logged(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """``DEBUG`` writes every statement with its parameters into a log and keeps them: none of the store's."""
     user = kit.make_user("bob", database)
-    with caplog.at_level(logging.DEBUG), override_settings(DEBUG=True), amocrm() as fake:
+    aloud = caplog.at_level(logging.DEBUG, logger="django.db.backends")
+    with aloud, override_settings(DEBUG=True), amocrm() as fake:
         connect_expired(fake, user)
         user_auth().access_token(user)
         secrets = [value for pair in fake.pairs(user) for value in (pair.access_token, pair.refresh_token)]
