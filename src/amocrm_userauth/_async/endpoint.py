@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._async.http import AsyncHTTP, NotSentError, NoTurnError, Outgoing, UnknownOutcomeError
 from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
@@ -39,7 +40,10 @@ class Whereabouts:
 
 
 class AsyncEndpoint:
-    """The calls of one integration. Every ``deadline`` is on the holder's clock."""
+    """The calls of one integration. Every ``deadline`` is on the holder's clock.
+
+    ``patience``: seconds that the answer to a token call has at least, also to one that could go out only late.
+    """
 
     def __init__(
         self, integration: Integration, http: AsyncHTTP, time: AsyncTime, clock: Callable[[], datetime]
@@ -53,14 +57,15 @@ class AsyncEndpoint:
         """Spend an authorization code at the account's host."""
         return await self._grant("authorization_code", code, domain=domain, deadline=deadline)
 
-    async def refresh(self, token: Secret, *, pair: TokenPair, deadline: float) -> Answer:
+    async def refresh(self, token: Secret, *, pair: TokenPair, deadline: float, patience: float = 0.0) -> Answer:
         """Spend a refresh token at the account's host; if the account has moved, once at its new host."""
-        answer = await self._grant("refresh_token", token, domain=pair.domain, deadline=deadline)
+        spend = partial(self._grant, "refresh_token", token, deadline=deadline, patience=patience)
+        answer = await spend(domain=pair.domain)
         if not isinstance(answer, Elsewhere):
             return answer
         found = await self.locate(token, pair=pair, deadline=deadline)
         if found.domain and found.domain != pair.domain:
-            moved = await self._grant("refresh_token", token, domain=found.domain, deadline=deadline)
+            moved = await spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved
         return answer.otherwise
 
@@ -112,24 +117,28 @@ class AsyncEndpoint:
         account_id, user_id = (_number(fields.get(name)) for name in ("id", "current_user_id"))
         return Account(account_id, user_id) if account_id else None
 
-    async def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float) -> Answer:
+    async def _grant(
+        self, grant_type: str, value: Secret, *, domain: str, deadline: float, patience: float = 0.0
+    ) -> Answer:
         if deadline <= self._time.monotonic():
             return Late()
         outgoing = self._token_request(grant_type, value, domain)
         try:
-            reply = await self._send_once_connected(outgoing, deadline)
+            reply = await self._send_once_connected(outgoing, deadline, patience)
         except NotSentError as error:
             return Transient(f"no connection to amoCRM ({error})", doubt=False)
         except UnknownOutcomeError as error:
             return Transient(f"no whole answer from amoCRM ({error})", doubt=True)
         return read_answer(reply, domain=domain, suffixes=self._integration.host_suffixes, now=self._clock())
 
-    async def _send_once_connected(self, outgoing: Outgoing, deadline: float) -> Reply:
+    async def _send_once_connected(self, outgoing: Outgoing, deadline: float, patience: float) -> Reply:
         try:
-            return await self._http.send(outgoing, deadline=deadline)
+            return await self._http.send(outgoing, deadline=deadline, patience=patience)
+        except NoTurnError:
+            raise  # that was all the time there is
         except NotSentError:
             # a connection that was never made may be made again: nothing was spent
-            return await self._http.send(outgoing, deadline=deadline)
+            return await self._http.send(outgoing, deadline=deadline, patience=patience)
 
     def _token_request(self, grant_type: str, value: Secret, domain: str) -> Outgoing:
         name = "code" if grant_type == "authorization_code" else "refresh_token"

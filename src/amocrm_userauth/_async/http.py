@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
     AsyncHTTPClient = httpx.AsyncClient | httpx2.AsyncClient
 
-__all__ = ["AsyncHTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
+__all__ = ["AsyncHTTP", "NoTurnError", "NotSentError", "Outgoing", "UnknownOutcomeError"]
 
 _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
-_TIMEOUTS = ("connect", "read", "write", "pool")
+# of the time left to begin, so that waiting for a free connection of the client is known to have been just that
+_POOL_SHARE = 0.9
 # the errors of httpx and of httpx2 that say that no connection was made
-_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError"})
 
 
 class NotSentError(Exception):
     """No connection was made: nothing was spent. The message names the kind of failure."""
+
+
+class NoTurnError(NotSentError):
+    """The client had no free connection in time."""
 
 
 class UnknownOutcomeError(Exception):
@@ -67,20 +72,23 @@ class AsyncHTTP:
         """Whether there is a client of our own to close."""
         return self._own is not None
 
-    async def send(self, outgoing: Outgoing, *, deadline: float) -> Reply:
+    async def send(self, outgoing: Outgoing, *, deadline: float, patience: float = 0.0) -> Reply:
         """Return the answer, by ``deadline`` on the holder's clock. Redirects are not followed, nothing is retried.
+
+        A request that went out late, because the client had no free connection sooner, is waited for ``patience``
+        seconds at least: cut off, a token that it spends would be lost.
 
         Raises:
             NotSentError: nothing went out.
             UnknownOutcomeError: it may have gone out.
 
         """
-        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline)
+        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, patience)
         seconds = deadline - self._time.monotonic()
         if seconds <= 0:
             raise NotSentError("out of time")
         try:
-            return await AsyncDeadline().run(seconds, trip.go, trip.cut)
+            return await AsyncDeadline().run(seconds, trip.go, trip.cut, trip.more)
         except NotSentError:
             raise
         except TimeoutError:
@@ -110,11 +118,20 @@ class AsyncHTTP:
 class _AsyncTrip:
     """One request on its way. It watches the client's trace, where there is one, for the moment of sending."""
 
-    def __init__(self, client: "AsyncHTTPClient", outgoing: Outgoing, time: AsyncTime, deadline: float) -> None:
+    def __init__(
+        self,
+        client: "AsyncHTTPClient",
+        outgoing: Outgoing,
+        time: AsyncTime,
+        deadline: float,
+        patience: float = 0.0,
+    ) -> None:
         self._client = client
         self._outgoing = outgoing
         self._time = time
         self._deadline = deadline
+        self._patience = patience
+        self._answer_by = deadline
         self._begun = False
         self._traced = False
         self._sent = False
@@ -134,6 +151,8 @@ class _AsyncTrip:
         if self._outgoing.fields is not None:
             headers["Content-Type"] = "application/json"
         seconds = max(self._deadline - self._time.monotonic(), 0.001)
+        answer = max(seconds, self._patience)
+        timeout = {"connect": seconds, "pool": seconds * _POOL_SHARE, "write": answer, "read": answer}
         # of the client's own library, but with none of its headers, cookies or parameters: they are not amoCRM's
         kind = type(self._client.build_request("GET", "https://amocrm.invalid"))
         return kind(
@@ -141,7 +160,7 @@ class _AsyncTrip:
             self._outgoing.url,
             headers=headers,
             content=None if self._outgoing.fields is None else json.dumps(self._outgoing.fields).encode(),
-            extensions={"trace": self._trace, "timeout": dict.fromkeys(_TIMEOUTS, seconds)},
+            extensions={"trace": self._trace, "timeout": timeout},
         )
 
     async def _exchange(self, request: "httpx.Request | httpx2.Request") -> Reply:
@@ -164,11 +183,17 @@ class _AsyncTrip:
         if name.endswith("send_request_headers.started"):
             # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
-            if self._cut or self._time.monotonic() >= self._deadline:
+            now = self._time.monotonic()
+            self._answer_by = max(self._deadline, now + self._patience)
+            if self._cut or now >= self._deadline:
                 self._sent = False
                 raise NotSentError("out of time")
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = _socket_of(info.get("return_value"))
+
+    def more(self) -> float:
+        """Return how many seconds the answer to a request that went out late still has."""
+        return max(self._answer_by - self._time.monotonic(), 0.0) if self._sent else 0.0
 
     def cut(self) -> None:
         """Free a thread that is stuck in a read; best effort, as a reused connection shows its socket late."""
@@ -183,6 +208,8 @@ class _AsyncTrip:
         # a transport that tries again by itself can fail to connect after it has sent
         if self._sent:
             return UnknownOutcomeError(kind)
+        if kind == "PoolTimeout":
+            return NoTurnError(kind)
         if kind in _NOT_SENT or not self._begun or self._traced:
             return NotSentError(kind)
         return UnknownOutcomeError(kind)

@@ -149,7 +149,9 @@ class AsyncRenewer:
     async def _present(self, lease: _Lease, token: Secret) -> Answer:
         if self._time.monotonic() >= lease.deadline:
             return Late()
-        return await self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline)
+        # begun by the deadline and answered within a budget more at the latest: the lease outlasts both
+        budget = self._settings.exchange_budget
+        return await self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline, patience=budget)
 
     async def _bring_home(self, lease: _Lease, pair: TokenPair, spent: Secret, *, keep: bool) -> Outcome:
         old = lease.row

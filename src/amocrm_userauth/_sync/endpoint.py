@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
@@ -11,7 +12,7 @@ from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._pairs import Time
-from amocrm_userauth._sync.http import HTTP, NotSentError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._sync.http import HTTP, NotSentError, NoTurnError, Outgoing, UnknownOutcomeError
 from amocrm_userauth.errors import UntrustedHost
 
 __all__ = ["Account", "Endpoint", "Whereabouts"]
@@ -40,7 +41,10 @@ class Whereabouts:
 
 
 class Endpoint:
-    """The calls of one integration. Every ``deadline`` is on the holder's clock."""
+    """The calls of one integration. Every ``deadline`` is on the holder's clock.
+
+    ``patience``: seconds that the answer to a token call has at least, also to one that could go out only late.
+    """
 
     def __init__(self, integration: Integration, http: HTTP, time: Time, clock: Callable[[], datetime]) -> None:
         self._integration = integration
@@ -52,14 +56,15 @@ class Endpoint:
         """Spend an authorization code at the account's host."""
         return self._grant("authorization_code", code, domain=domain, deadline=deadline)
 
-    def refresh(self, token: Secret, *, pair: TokenPair, deadline: float) -> Answer:
+    def refresh(self, token: Secret, *, pair: TokenPair, deadline: float, patience: float = 0.0) -> Answer:
         """Spend a refresh token at the account's host; if the account has moved, once at its new host."""
-        answer = self._grant("refresh_token", token, domain=pair.domain, deadline=deadline)
+        spend = partial(self._grant, "refresh_token", token, deadline=deadline, patience=patience)
+        answer = spend(domain=pair.domain)
         if not isinstance(answer, Elsewhere):
             return answer
         found = self.locate(token, pair=pair, deadline=deadline)
         if found.domain and found.domain != pair.domain:
-            moved = self._grant("refresh_token", token, domain=found.domain, deadline=deadline)
+            moved = spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved
         return answer.otherwise
 
@@ -111,24 +116,26 @@ class Endpoint:
         account_id, user_id = (_number(fields.get(name)) for name in ("id", "current_user_id"))
         return Account(account_id, user_id) if account_id else None
 
-    def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float) -> Answer:
+    def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float, patience: float = 0.0) -> Answer:
         if deadline <= self._time.monotonic():
             return Late()
         outgoing = self._token_request(grant_type, value, domain)
         try:
-            reply = self._send_once_connected(outgoing, deadline)
+            reply = self._send_once_connected(outgoing, deadline, patience)
         except NotSentError as error:
             return Transient(f"no connection to amoCRM ({error})", doubt=False)
         except UnknownOutcomeError as error:
             return Transient(f"no whole answer from amoCRM ({error})", doubt=True)
         return read_answer(reply, domain=domain, suffixes=self._integration.host_suffixes, now=self._clock())
 
-    def _send_once_connected(self, outgoing: Outgoing, deadline: float) -> Reply:
+    def _send_once_connected(self, outgoing: Outgoing, deadline: float, patience: float) -> Reply:
         try:
-            return self._http.send(outgoing, deadline=deadline)
+            return self._http.send(outgoing, deadline=deadline, patience=patience)
+        except NoTurnError:
+            raise  # that was all the time there is
         except NotSentError:
             # a connection that was never made may be made again: nothing was spent
-            return self._http.send(outgoing, deadline=deadline)
+            return self._http.send(outgoing, deadline=deadline, patience=patience)
 
     def _token_request(self, grant_type: str, value: Secret, domain: str) -> Outgoing:
         name = "code" if grant_type == "authorization_code" else "refresh_token"
