@@ -1,6 +1,5 @@
 """A slow amoCRM does not take the application down: 200 users are due at once, and the pool has five connections."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

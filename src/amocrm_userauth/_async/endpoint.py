@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from amocrm_userauth._async.http import AsyncHTTP, NotSentError, NoTurnError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
 from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
@@ -134,8 +134,6 @@ class AsyncEndpoint:
     async def _send_once_connected(self, outgoing: Outgoing, deadline: float, patience: float) -> Reply:
         try:
             return await self._http.send(outgoing, deadline=deadline, patience=patience)
-        except NoTurnError:
-            raise  # that was all the time there is
         except NotSentError:
             # a connection that was never made may be made again: nothing was spent
             return await self._http.send(outgoing, deadline=deadline, patience=patience)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
@@ -19,22 +20,18 @@ if TYPE_CHECKING:
 
     AsyncHTTPClient = httpx.AsyncClient | httpx2.AsyncClient
 
-__all__ = ["AsyncHTTP", "NoTurnError", "NotSentError", "Outgoing", "UnknownOutcomeError"]
+__all__ = ["AsyncHTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
 
 _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
-# of the time left to begin, so that waiting for a free connection of the client is known to have been just that
+# of the time left to begin: then the client itself says, if it can, that it had no free connection
 _POOL_SHARE = 0.9
 # the errors of httpx and of httpx2 that say that no connection was made
-_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError"})
+_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
 
 class NotSentError(Exception):
     """No connection was made: nothing was spent. The message names the kind of failure."""
-
-
-class NoTurnError(NotSentError):
-    """The client had no free connection in time."""
 
 
 class UnknownOutcomeError(Exception):
@@ -66,6 +63,7 @@ class AsyncHTTP:
         self._own: httpx.AsyncClient | None = None
         self._process = 0
         self._time = time
+        self._traces = threading.Event()
 
     @property
     def opened(self) -> bool:
@@ -83,7 +81,7 @@ class AsyncHTTP:
             UnknownOutcomeError: it may have gone out.
 
         """
-        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, patience)
+        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, patience, self._traces)
         seconds = deadline - self._time.monotonic()
         if seconds <= 0:
             raise NotSentError("out of time")
@@ -125,6 +123,7 @@ class _AsyncTrip:
         time: AsyncTime,
         deadline: float,
         patience: float = 0.0,
+        traces: threading.Event | None = None,
     ) -> None:
         self._client = client
         self._outgoing = outgoing
@@ -132,6 +131,7 @@ class _AsyncTrip:
         self._deadline = deadline
         self._patience = patience
         self._answer_by = deadline
+        self._traces = traces or threading.Event()
         self._begun = False
         self._traced = False
         self._sent = False
@@ -180,6 +180,7 @@ class _AsyncTrip:
 
     async def _trace(self, name: str, info: "dict[str, object]") -> None:
         self._traced = True
+        self._traces.set()
         if name.endswith("send_request_headers.started"):
             # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
@@ -208,9 +209,8 @@ class _AsyncTrip:
         # a transport that tries again by itself can fail to connect after it has sent
         if self._sent:
             return UnknownOutcomeError(kind)
-        if kind == "PoolTimeout":
-            return NoTurnError(kind)
-        if kind in _NOT_SENT or not self._begun or self._traced:
+        # a client that shows a trace, and has shown none of this request, had no free connection for it
+        if kind in _NOT_SENT or not self._begun or self._traced or self._traces.is_set():
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 

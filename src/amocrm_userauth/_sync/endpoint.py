@@ -12,7 +12,7 @@ from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
 from amocrm_userauth._core.secret import Secret
 from amocrm_userauth._pairs import Time
-from amocrm_userauth._sync.http import HTTP, NotSentError, NoTurnError, Outgoing, UnknownOutcomeError
+from amocrm_userauth._sync.http import HTTP, NotSentError, Outgoing, UnknownOutcomeError
 from amocrm_userauth.errors import UntrustedHost
 
 __all__ = ["Account", "Endpoint", "Whereabouts"]
@@ -131,8 +131,6 @@ class Endpoint:
     def _send_once_connected(self, outgoing: Outgoing, deadline: float, patience: float) -> Reply:
         try:
             return self._http.send(outgoing, deadline=deadline, patience=patience)
-        except NoTurnError:
-            raise  # that was all the time there is
         except NotSentError:
             # a connection that was never made may be made again: nothing was spent
             return self._http.send(outgoing, deadline=deadline, patience=patience)

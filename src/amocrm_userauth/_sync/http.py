@@ -3,6 +3,7 @@
 
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
@@ -20,22 +21,18 @@ if TYPE_CHECKING:
 
     HTTPClient = httpx.Client | httpx2.Client
 
-__all__ = ["HTTP", "NoTurnError", "NotSentError", "Outgoing", "UnknownOutcomeError"]
+__all__ = ["HTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
 
 _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
-# of the time left to begin, so that waiting for a free connection of the client is known to have been just that
+# of the time left to begin: then the client itself says, if it can, that it had no free connection
 _POOL_SHARE = 0.9
 # the errors of httpx and of httpx2 that say that no connection was made
-_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError"})
+_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
 
 class NotSentError(Exception):
     """No connection was made: nothing was spent. The message names the kind of failure."""
-
-
-class NoTurnError(NotSentError):
-    """The client had no free connection in time."""
 
 
 class UnknownOutcomeError(Exception):
@@ -67,6 +64,7 @@ class HTTP:
         self._own: httpx.Client | None = None
         self._process = 0
         self._time = time
+        self._traces = threading.Event()
 
     @property
     def opened(self) -> bool:
@@ -84,7 +82,7 @@ class HTTP:
             UnknownOutcomeError: it may have gone out.
 
         """
-        trip = _Trip(self._pick(), outgoing, self._time, deadline, patience)
+        trip = _Trip(self._pick(), outgoing, self._time, deadline, patience, self._traces)
         seconds = deadline - self._time.monotonic()
         if seconds <= 0:
             raise NotSentError("out of time")
@@ -126,6 +124,7 @@ class _Trip:
         time: Time,
         deadline: float,
         patience: float = 0.0,
+        traces: threading.Event | None = None,
     ) -> None:
         self._client = client
         self._outgoing = outgoing
@@ -133,6 +132,7 @@ class _Trip:
         self._deadline = deadline
         self._patience = patience
         self._answer_by = deadline
+        self._traces = traces or threading.Event()
         self._begun = False
         self._traced = False
         self._sent = False
@@ -181,6 +181,7 @@ class _Trip:
 
     def _trace(self, name: str, info: "dict[str, object]") -> None:
         self._traced = True
+        self._traces.set()
         if name.endswith("send_request_headers.started"):
             # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
@@ -209,9 +210,8 @@ class _Trip:
         # a transport that tries again by itself can fail to connect after it has sent
         if self._sent:
             return UnknownOutcomeError(kind)
-        if kind == "PoolTimeout":
-            return NoTurnError(kind)
-        if kind in _NOT_SENT or not self._begun or self._traced:
+        # a client that shows a trace, and has shown none of this request, had no free connection for it
+        if kind in _NOT_SENT or not self._begun or self._traced or self._traces.is_set():
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 
