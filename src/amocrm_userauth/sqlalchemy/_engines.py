@@ -21,6 +21,7 @@ __all__ = [
     "async_check_engine",
     "async_run",
     "async_turns",
+    "autocommits",
     "check_engine",
     "run",
     "turns",
@@ -59,6 +60,15 @@ def _refuse_scattered_memory(engine: "Engine") -> "Engine":
         )
         raise ConfigurationError(msg)
     return engine
+
+
+def autocommits(engine: "Engine") -> bool:
+    """Say whether the engine makes each statement a transaction of its own (``isolation_level="AUTOCOMMIT"``)."""
+    level = engine.get_execution_options().get("isolation_level")
+    if level is None:
+        # what create_engine(isolation_level=...) was given; SQLAlchemy has no public name for it
+        level = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    return str(level).upper() == "AUTOCOMMIT"
 
 
 class AsyncTurns:
