@@ -22,7 +22,7 @@ KINDS = ("sqlite", "postgresql", "mariadb")
 USERS = tuple(f"user-{number:03}" for number in range(200))
 NEWCOMER = "newcomer"
 POOL = {"pool_size": 5, "max_overflow": 0}
-PATIENCE = 60.0
+PATIENCE = 15.0
 
 
 @contextlib.contextmanager
