@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import httpx
 from fastapi import Depends, FastAPI, Header
-from sqlalchemy import URL, Engine
+from sqlalchemy import Engine
 
 from amocrm_userauth import AsyncUserAuth, UserAuth
 from amocrm_userauth.fastapi import access_token, amocrm_router
@@ -14,7 +15,7 @@ from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyToke
 from amocrm_userauth.testing import FakeAmoCRM
 from tests.engines import async_engine, below, engine
 from tests.races.kit import world
-from tests.slow.kit import PATIENCE, POOL, USERS, Slow, assert_pool_idle, due, reach, slow_ends
+from tests.slow.kit import PATIENCE, POOL, USERS, Slow, assert_pool_idle, database, due, reach, slow_ends
 
 __all__ = ["reach"]
 
@@ -61,10 +62,10 @@ async def _prove(auth: UserAuth | AsyncUserAuth, made: Engine, slow: Slow) -> li
     return [answer.json() for answer in answers]
 
 
-async def test_status_of_an_async_service_is_served(reach: Reach, postgresql: URL) -> None:
+async def test_status_of_an_async_service_is_served(reach: Reach, tmp_path: Path) -> None:
     """The 200 wait in tasks; a pool of five is enough for everybody else."""
-    with world("strict") as fake:
-        rows, made = due(fake), async_engine(postgresql, **POOL, pool_timeout=20)
+    with world("strict") as fake, database("postgresql", tmp_path) as url:
+        rows, made = due(fake), async_engine(url, **POOL, pool_timeout=20)
         reach(fake)
         store, slow = AsyncSQLAlchemyTokenStore(made), Slow.at(fake)
         await store.create_schema()
@@ -76,10 +77,10 @@ async def test_status_of_an_async_service_is_served(reach: Reach, postgresql: UR
         await made.dispose()
 
 
-async def test_status_of_a_sync_service_is_served(reach: Reach, postgresql: URL) -> None:
+async def test_status_of_a_sync_service_is_served(reach: Reach, tmp_path: Path) -> None:
     """The 200 wait in threads, and FastAPI's forty are left to the other endpoints."""
-    with world("strict") as fake:
-        rows, made = due(fake), engine(postgresql, **POOL, pool_timeout=20)
+    with world("strict") as fake, database("postgresql", tmp_path) as url:
+        rows, made = due(fake), engine(url, **POOL, pool_timeout=20)
         reach(fake)
         store, slow = SQLAlchemyTokenStore(made), Slow.at(fake)
         store.create_schema()
