@@ -70,18 +70,18 @@ class AsyncHTTP:
         """Whether there is a client of our own to close."""
         return self._own is not None
 
-    async def send(self, outgoing: Outgoing, *, deadline: float, patience: float = 0.0) -> Reply:
+    async def send(self, outgoing: Outgoing, *, deadline: float) -> Reply:
         """Return the answer, by ``deadline`` on the holder's clock. Redirects are not followed, nothing is retried.
 
-        A request that went out late, because the client had no free connection sooner, is waited for ``patience``
-        seconds at least: cut off, a token that it spends would be lost.
+        A request that had to wait for a free connection of the client goes out by ``deadline`` and is answered as much
+        later as it has waited: cut off, a token that it spends would be lost. So one deadline becomes two at most.
 
         Raises:
             NotSentError: nothing went out.
             UnknownOutcomeError: it may have gone out.
 
         """
-        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, patience, self._traces)
+        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, self._traces)
         seconds = deadline - self._time.monotonic()
         if seconds <= 0:
             raise NotSentError("out of time")
@@ -122,16 +122,15 @@ class _AsyncTrip:
         outgoing: Outgoing,
         time: AsyncTime,
         deadline: float,
-        patience: float = 0.0,
-        traces: threading.Event | None = None,
+        traces: threading.Event,
     ) -> None:
         self._client = client
         self._outgoing = outgoing
         self._time = time
         self._deadline = deadline
-        self._patience = patience
         self._answer_by = deadline
-        self._traces = traces or threading.Event()
+        self._traces = traces
+        self._queued_at = time.monotonic()
         self._begun = False
         self._traced = False
         self._sent = False
@@ -151,8 +150,8 @@ class _AsyncTrip:
         if self._outgoing.fields is not None:
             headers["Content-Type"] = "application/json"
         seconds = max(self._deadline - self._time.monotonic(), 0.001)
-        answer = max(seconds, self._patience)
-        timeout = {"connect": seconds, "pool": seconds * _POOL_SHARE, "write": answer, "read": answer}
+        longest = 2 * seconds
+        timeout = {"connect": seconds, "pool": seconds * _POOL_SHARE, "write": longest, "read": longest}
         # of the client's own library, but with none of its headers, cookies or parameters: they are not amoCRM's
         kind = type(self._client.build_request("GET", "https://amocrm.invalid"))
         return kind(
@@ -179,21 +178,21 @@ class _AsyncTrip:
         return Reply(response.status_code, headers, body.taken)
 
     async def _trace(self, name: str, info: "dict[str, object]") -> None:
+        if not self._traced:
+            self._answer_by += self._time.monotonic() - self._queued_at
         self._traced = True
         self._traces.set()
         if name.endswith("send_request_headers.started"):
             # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
-            now = self._time.monotonic()
-            self._answer_by = max(self._deadline, now + self._patience)
-            if self._cut or now >= self._deadline:
+            if self._cut or self._time.monotonic() >= self._deadline:
                 self._sent = False
                 raise NotSentError("out of time")
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = _socket_of(info.get("return_value"))
 
     def more(self) -> float:
-        """Return how many seconds the answer to a request that went out late still has."""
+        """Return for how many seconds more the answer is waited for, once the deadline is there."""
         return max(self._answer_by - self._time.monotonic(), 0.0) if self._sent else 0.0
 
     def cut(self) -> None:

@@ -149,9 +149,7 @@ class AsyncRenewer:
     async def _present(self, lease: _Lease, token: Secret) -> Answer:
         if self._time.monotonic() >= lease.deadline:
             return Late()
-        # begun by the deadline and answered within a budget more at the latest: the lease outlasts both
-        budget = self._settings.exchange_budget
-        return await self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline, patience=budget)
+        return await self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline)
 
     async def _bring_home(self, lease: _Lease, pair: TokenPair, spent: Secret, *, keep: bool) -> Outcome:
         old = lease.row

@@ -41,10 +41,7 @@ class Whereabouts:
 
 
 class Endpoint:
-    """The calls of one integration. Every ``deadline`` is on the holder's clock.
-
-    ``patience``: seconds that the answer to a token call has at least, also to one that could go out only late.
-    """
+    """The calls of one integration. Every ``deadline`` is on the holder's clock."""
 
     def __init__(self, integration: Integration, http: HTTP, time: Time, clock: Callable[[], datetime]) -> None:
         self._integration = integration
@@ -56,9 +53,9 @@ class Endpoint:
         """Spend an authorization code at the account's host."""
         return self._grant("authorization_code", code, domain=domain, deadline=deadline)
 
-    def refresh(self, token: Secret, *, pair: TokenPair, deadline: float, patience: float = 0.0) -> Answer:
+    def refresh(self, token: Secret, *, pair: TokenPair, deadline: float) -> Answer:
         """Spend a refresh token at the account's host; if the account has moved, once at its new host."""
-        spend = partial(self._grant, "refresh_token", token, deadline=deadline, patience=patience)
+        spend = partial(self._grant, "refresh_token", token, deadline=deadline)
         answer = spend(domain=pair.domain)
         if not isinstance(answer, Elsewhere):
             return answer
@@ -116,24 +113,24 @@ class Endpoint:
         account_id, user_id = (_number(fields.get(name)) for name in ("id", "current_user_id"))
         return Account(account_id, user_id) if account_id else None
 
-    def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float, patience: float = 0.0) -> Answer:
+    def _grant(self, grant_type: str, value: Secret, *, domain: str, deadline: float) -> Answer:
         if deadline <= self._time.monotonic():
             return Late()
         outgoing = self._token_request(grant_type, value, domain)
         try:
-            reply = self._send_once_connected(outgoing, deadline, patience)
+            reply = self._send_once_connected(outgoing, deadline)
         except NotSentError as error:
             return Transient(f"no connection to amoCRM ({error})", doubt=False)
         except UnknownOutcomeError as error:
             return Transient(f"no whole answer from amoCRM ({error})", doubt=True)
         return read_answer(reply, domain=domain, suffixes=self._integration.host_suffixes, now=self._clock())
 
-    def _send_once_connected(self, outgoing: Outgoing, deadline: float, patience: float) -> Reply:
+    def _send_once_connected(self, outgoing: Outgoing, deadline: float) -> Reply:
         try:
-            return self._http.send(outgoing, deadline=deadline, patience=patience)
+            return self._http.send(outgoing, deadline=deadline)
         except NotSentError:
             # a connection that was never made may be made again: nothing was spent
-            return self._http.send(outgoing, deadline=deadline, patience=patience)
+            return self._http.send(outgoing, deadline=deadline)
 
     def _token_request(self, grant_type: str, value: Secret, domain: str) -> Outgoing:
         name = "code" if grant_type == "authorization_code" else "refresh_token"

@@ -150,9 +150,7 @@ class Renewer:
     def _present(self, lease: _Lease, token: Secret) -> Answer:
         if self._time.monotonic() >= lease.deadline:
             return Late()
-        # begun by the deadline and answered within a budget more at the latest: the lease outlasts both
-        budget = self._settings.exchange_budget
-        return self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline, patience=budget)
+        return self._endpoint.refresh(token, pair=lease.row.pair, deadline=lease.deadline)
 
     def _bring_home(self, lease: _Lease, pair: TokenPair, spent: Secret, *, keep: bool) -> Outcome:
         old = lease.row
