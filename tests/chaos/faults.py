@@ -1,0 +1,182 @@
+"""Which faults come when: a schedule that follows from the seed, and how each is applied."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos.options import LEASE, POINTS, Options
+
+if TYPE_CHECKING:
+    from tests.chaos.run import Run
+
+_ARMED = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One fault. ``at`` is in real seconds after the start of the faults, ``seconds`` in those of amoCRM's."""
+
+    number: int
+    at: float
+    kind: str
+    point: str
+    worker: int
+    user: str
+    seconds: float
+    either: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.point}".strip()
+
+
+def schedule(options: Options) -> Iterator[Planned]:
+    """Yield the faults of a run. Every kind comes up once before any comes up again."""
+    chance = random.Random(f"faults {options.seed}")
+    every = [(kind, point) for kind in options.chosen for point in (POINTS if kind.endswith("-at") else ("",))]
+    at, number, deck = 0.5, 0, list[tuple[str, str]]()
+    while every:
+        if not deck:
+            deck = list(every)
+            chance.shuffle(deck)
+        at += chance.expovariate(1 / options.every)
+        if at > options.minutes * 60:
+            return
+        number += 1
+        kind, point = deck.pop()
+        yield Planned(
+            number=number,
+            at=at,
+            kind=kind,
+            point=point,
+            worker=chance.randrange(options.workers),
+            user=f"u{chance.randrange(options.users)}",
+            seconds=_length(kind, chance),
+            either=chance.random() < 0.5,
+        )
+
+
+def _length(kind: str, chance: random.Random) -> float:
+    low, high = {
+        "stop": (2, 0.7 * LEASE),
+        "stop-at": (2, 0.7 * LEASE),
+        "stop-long": (1.1 * LEASE, 1.5 * LEASE),
+        "stop-long-at": (1.1 * LEASE, 1.5 * LEASE),
+        "database-lock": (5, 30),
+        "down": (3, 25),
+        "unavailable": (3, 25),
+        "slow": (1, 15),
+        "late": (22, 60),
+    }.get(kind, (0, 0))
+    return chance.uniform(low, high)
+
+
+def apply(run: "Run", fault: Planned) -> None:
+    """Let one fault happen. What it meets is written into the run's journal."""
+    found: Callable[[Run, Planned], Any] = _DO[fault.kind]
+    found(run, fault)
+
+
+def _signal(run: "Run", fault: Planned) -> None:
+    worker = run.worker_for(fault.worker)
+    if worker is None:
+        run.note(fault, done=False)
+        return
+    run.note(fault, on=worker.name)
+    if fault.kind == "kill":
+        worker.kill()
+    elif fault.kind in {"stop", "stop-long"}:
+        worker.stop(run.real(fault.seconds))
+    else:
+        do = "kill" if fault.kind == "kill-at" else "stop"
+        worker.arm({"do": do, "point": fault.point, "number": fault.number}, run.real(fault.seconds), _ARMED)
+
+
+def _aside(run: "Run", fault: Planned, work: Callable[[], Any]) -> None:
+    """Do what takes time in a thread; the run waits for it at the end."""
+    run.note(fault)
+
+    def go() -> None:
+        work()
+        run.journal.write("over", number=fault.number)
+
+    thread = threading.Thread(target=go, name=f"fault {fault.number}")
+    thread.start()
+    run.aside.append(thread)
+
+
+def _database(run: "Run", fault: Planned) -> None:
+    database = run.database
+    if fault.kind == "database-lock":
+        _aside(run, fault, lambda: _quietly(lambda: database.hold(run.real(fault.seconds))))
+    elif not database.restarts:
+        run.note(fault, done=False)
+    elif fault.kind == "database-cut":
+        _aside(run, fault, lambda: _quietly(database.cut))
+    else:
+        _aside(run, fault, lambda: database.restart(hard=fault.either))
+
+
+def _quietly(work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - two faults met: the database is down
+        del error
+
+
+def _outage(run: "Run", fault: Planned) -> None:
+    run.note(fault)
+    run.amo.down(status=None if fault.kind == "down" else 503)
+    run.later(run.real(fault.seconds), run.amo.up)
+
+
+def _answers(run: "Run", fault: Planned) -> None:
+    run.note(fault)
+    amo, either, seconds = run.amo, fault.either, run.real(fault.seconds)
+    match fault.kind:
+        case "slow":
+            amo.delay_next(None, seconds, at="before" if either else "after", times=8)
+        case "late":
+            amo.delay_next(None, seconds, at="before" if either else "after", times=4)
+        case "drop":
+            amo.drop_answer_next(None, times=2)
+        case "cut":
+            amo.fail_next(None, kind="cut" if either else "truncated", status=200, times=2)
+        case "drip":
+            amo.drip_next(None, 0.003 if either else 0.0001, times=2)
+        case "limited":
+            amo.fail_next(None, status=429, kind="json" if either else "html", retry_after=5, times=5)
+        case "forbidden":
+            amo.fail_next(None, status=403, times=5)
+        case "error":
+            amo.fail_next(None, status=500 if either else 504, times=4)
+        case "lookup":
+            amo.fail_next(None, status=500, kind="silence" if either else "json", on="lookup", times=5)
+        case _:
+            raise AssertionError(fault.kind)
+
+
+def _move(run: "Run", fault: Planned) -> None:
+    run.note(fault, on=fault.user)
+    run.amo.rename_account(fault.user, f"moved{fault.number}")
+
+
+def _expire(run: "Run", fault: Planned) -> None:
+    users = [f"u{(int(fault.user[1:]) + more) % run.options.users}" for more in range(10)]
+    run.note(fault, on=" ".join(users))
+    for user in users:
+        run.amo.expire(user)
+
+
+_DO: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("kill", "stop", "stop-long", "kill-at", "stop-at", "stop-long-at"), _signal),
+    **dict.fromkeys(("database-restart", "database-cut", "database-lock"), _database),
+    **dict.fromkeys(("down", "unavailable"), _outage),
+    **dict.fromkeys(
+        ("slow", "late", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers
+    ),
+    "move": _move,
+    "expire": _expire,
+}

@@ -1,0 +1,118 @@
+"""Invariant 2: who was lost, and whether any client could have helped it."""
+
+from collections.abc import Iterator
+
+from tests.chaos.facts import FOREVER, Facts, Lease
+from tests.chaos.findings import Loss, Violation
+from tests.chaos.journal import Record
+from tests.chaos.options import EXCHANGE, LEASE
+
+_ALLOWED = {"strict": {"killed", "cut", "late"}, "lenient": set[str](), "family": {"killed", "cut", "late", "stopped"}}
+
+
+def losses(facts: Facts) -> list[Loss]:
+    """Return everybody whose grant was given up, or whose stored token is dead at the end."""
+    found: dict[tuple[str, str], Loss] = {}
+    for user, writes in facts.writes.items():
+        for write in writes:
+            if write.kind == "note" and write.mark and write.result and not _cleared(facts, user, write.revision, write.ended):
+                lease = facts.leases.get(write.holder)
+                token = lease.token if lease else ""
+                found[user, write.revision] = _loss(facts, user, token, write.began)
+    for user, row in (facts.history.rows or {}).items():
+        if row is None or (user, row["rev"]) in found:
+            continue
+        entry = facts.pairs.get(row["fp"])
+        if row["mark"] or entry is None or entry["state"] != "alive":
+            found[user, row["rev"]] = _loss(facts, user, row["fp"], facts.end)
+    return sorted(found.values(), key=lambda loss: loss.at)
+
+
+def violations(found: list[Loss]) -> Iterator[Violation]:
+    """Every loss without an excuse is one."""
+    for loss in found:
+        if not loss.cause:
+            yield Violation(2, loss.user, f"lost, and need not be: {loss.how}", loss.at)
+
+
+def _cleared(facts: Facts, user: str, revision: str, since: float) -> bool:
+    return any(
+        write.kind == "commit" and write.over == revision and write.result and write.ended >= since
+        for write in facts.writes[user]
+    )
+
+
+def _loss(facts: Facts, user: str, token: str, at: float) -> Loss:
+    kind, how = _why(facts, token)
+    return Loss(user, how if kind in _ALLOWED[facts.history.rotation] else "", at, how)
+
+
+def _why(facts: Facts, token: str) -> tuple[str, str]:
+    """Return what became of the answer that would have saved the user, and say so."""
+    entry = facts.pairs.get(token)
+    if entry is None:
+        return "", f"amoCRM never issued the stored token {token}"
+    if facts.history.rotation != "family":
+        return _fate_of_first(facts, token)
+    told = ("", f"token {token} is {entry['state']}, and nothing was presented again")
+    for suspect in dict.fromkeys((token, *_reused(facts, entry))):
+        for seen in facts.presented.get(("refresh_token", suspect), ()):
+            fate = _fate(facts, seen)
+            if fate[0] in _ALLOWED["family"]:
+                return fate
+            told = fate
+    return told
+
+
+def _reused(facts: Facts, entry: Record) -> list[str]:
+    """The tokens of the same grant whose reuse ended it."""
+    family = {one["fingerprint"] for one in facts.history.ledger if one["grant"] == entry["grant"]}
+    refused = [one for one in facts.history.presentations if one["fingerprint"] in family and one["outcome"] == "refused"]
+    return [one["fingerprint"] for one in refused]
+
+
+def _fate_of_first(facts: Facts, token: str) -> tuple[str, str]:
+    seen = facts.presented.get(("refresh_token", token), ())
+    spent = next((one for one in seen if one["outcome"] == "issued"), None)
+    if spent is None:
+        return "", f"token {token} was never spent"
+    return _fate(facts, spent)
+
+
+def _fate(facts: Facts, seen: Record) -> tuple[str, str]:
+    """Return what became of the answer to one presentation: a kind, and the story."""
+    trip = facts.trip_of(seen)
+    lease = facts.leases.get(trip.holder) if trip else None
+    if trip is None or lease is None:
+        return "", f"token {seen['fingerprint']} was presented without a lease"
+    if seen["outcome"] == "issued" and facts.stored(seen["issued"]):
+        stopped = _stopped(facts, lease, trip.asked)
+        return stopped or ("stored", f"{trip.worker} had the answer and stored its pair")
+    who, begun = trip.worker, seen["at"]
+    death = facts.death(who)
+    unsaved = any(write.result is None for write in facts.commits.get(seen["issued"], ()) if write.worker == who)
+    if trip.asked <= death and (death <= lease.began + LEASE or (death < FOREVER and unsaved)):
+        at = facts.point(who, "kill")
+        where = f" at '{at}'" if at else ""
+        return "killed", f"{who} was killed{where} {death - begun:.1f} s after it presented the token; nothing was stored"
+    if trip.answer is None:
+        return _unanswered(facts, seen, trip.broken, trip.error, lease)
+    if trip.answer > lease.began + EXCHANGE - facts.noise:
+        return "late", f"the answer reached {who} {trip.answer - lease.began:.1f} s after its lease began: over its budget"
+    return _stopped(facts, lease, trip.asked) or ("answered", f"{who} had the whole answer and did not store its pair")
+
+
+def _unanswered(facts: Facts, seen: Record, broken: float | None, error: str, lease: Lease) -> tuple[str, str]:
+    late = broken is None or broken >= lease.began + EXCHANGE - facts.noise
+    if late:
+        return "late", f"no answer reached {lease.worker} within its budget"
+    if error == "CancelledError":
+        return "cancelled", f"the request of {lease.worker} was cancelled {broken - seen['at']:.1f} s after it came in"
+    return "cut", f"amoCRM's answer to {lease.worker} was cut off ({error})"
+
+
+def _stopped(facts: Facts, lease: Lease, since: float) -> tuple[str, str] | None:
+    for a, b in facts.stops.get(lease.worker, ()):
+        if b >= since and a <= lease.began + LEASE <= b:
+            return "stopped", f"{lease.worker} was stopped for {b - a:.0f} s, past the end of its lease"
+    return None
