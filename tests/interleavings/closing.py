@@ -1,0 +1,137 @@
+"""The end of a schedule: everything comes to rest, and then somebody asks again."""
+
+from typing import TYPE_CHECKING, Any
+
+from amocrm_userauth.errors import (
+    AmoCRMUserAuthError,
+    NotConnected,
+    ReauthorizationRequired,
+)
+from tests.interleavings.judge import Violation
+from tests.interleavings.world import CALLS, USER, Actor, World
+
+if TYPE_CHECKING:
+    from tests.interleavings.world import Process
+
+_PAUSE = 100.0  # longer than a lease and than any cool-down here
+_DAY = 86_400.0
+_PATIENCE = 6
+_LAST = "Z"
+
+
+def close_the_books(world: World, known: dict[object, object]) -> object:
+    """Check that nothing hangs or is left over, and that who is connected stays so. Returns what the end looks like.
+
+    ``known`` holds ends that were checked before.
+    """
+    _nobody_waits(world)
+    users = sorted({call.actor.user for call in world.judge.calls})
+    end = (world.shared_key(), tuple(call.outcome if isinstance(call.outcome, str) else type(call.outcome).__name__ for call in world.judge.calls))
+    key = (world.now, world.shared_key(), frozenset(world.judge.disconnected), tuple(map(world.judge.may_be_lost, users)))
+    unsaved = any(process.alive and process.service._scope.unsaved for process in world.processes.values())
+    if key in known and not unsaved:
+        return end
+    world.jumps, world.faults, world.crashes, world.cancels, world.gates = [], 0, 0, 0, []
+    for user in users:
+        _check(world, user)
+    _nothing_left(world)
+    if not unsaved:
+        known[key] = None
+    return end
+
+
+def _nobody_waits(world: World) -> None:
+    for process, call, task in world.tasks:
+        if process.alive and not task.done():
+            raise Violation(f"{call.actor} waits for ever")
+    for process in world.processes.values():
+        if process.alive and process.service._mine:
+            raise Violation(f"work of {process.name} is under way and nothing moves")
+    if world.loop.complaints:
+        raise Violation(f"the event loop complained: {world.loop.complaints[0].get('message')}")
+
+
+def _check(world: World, user: str) -> None:
+    row = world.store._rows.get(user)
+    if user in world.judge.disconnected:
+        if row is not None:
+            raise Violation(f"{user} disconnected and is connected")
+        return
+    if row is None:
+        if world.rules.row != "none":
+            raise Violation(f"the row of {user} is gone although nobody disconnected")
+        return
+    excused = world.judge.may_be_lost(user)
+    last = world.start_process(_LAST) if _LAST not in world.processes else world.processes[_LAST]
+    for _ in range(3):
+        outcome = _ask(world, last, user)
+        if isinstance(outcome, ReauthorizationRequired):
+            outcome = _ask_everybody(world, user, last)
+        if isinstance(outcome, NotConnected) and user in world.judge.disconnected:
+            return
+        if isinstance(outcome, ReauthorizationRequired):
+            if not excused:
+                raise Violation(f"{user} is lost although no answer was: {outcome!r}")
+            return
+        if not isinstance(outcome, str):
+            raise Violation(f"{user} does not get a token again: {outcome!r}")
+        world.now += _DAY
+
+
+def _ask_everybody(world: World, user: str, last: "Process") -> Any:
+    """A process that has an unsaved pair saves it with its next call."""
+    for process in list(world.processes.values()):
+        if process.alive:
+            _ask(world, process, user)
+    return _ask(world, last, user)
+
+
+def _ask(world: World, process: "Process", user: str) -> Any:
+    """Ask for a token until there is one that amoCRM takes, or a definite answer."""
+    outcome: Any = None
+    for _ in range(_PATIENCE):
+        world.now += _PAUSE
+        outcome = run_call(world, process, user, "token")
+        if isinstance(outcome, str) and not world.amocrm.accepts(outcome, world.now):
+            outcome = run_call(world, process, user, "rejected", outcome)
+            if isinstance(outcome, str) and not world.amocrm.accepts(outcome, world.now):
+                continue
+        if isinstance(outcome, (str, ReauthorizationRequired)):
+            return outcome
+        if not isinstance(outcome, AmoCRMUserAuthError):
+            return outcome
+    return outcome
+
+
+def run_call(world: World, process: "Process", user: str, kind: str, rejected: str | None = None) -> Any:
+    """Make one call, with nothing else going on, and return its outcome."""
+    if rejected is not None:
+        kind = "rejected once"
+        CALLS[kind] = lambda auth, name: auth.access_token(name, rejected=rejected)
+    elif kind == "close":
+        CALLS[kind] = lambda auth, _name: auth.aclose()
+    call = world.begin(Actor(process.name, kind, user))
+    while not call.ended:
+        actions = world.actions()
+        if not actions:
+            raise Violation(f"the last caller of {user} waits for ever")
+        actions[0].do()
+    while world._under_way():
+        world.actions()[0].do()
+    return call.outcome
+
+
+def _nothing_left(world: World) -> None:
+    for process in list(world.processes.values()):
+        if not process.alive:
+            continue
+        outcome = run_call(world, process, USER, "close")
+        if outcome is not None:
+            raise Violation(f"closing {process.name} failed: {outcome!r}")
+        if process.service._mine or process.service._scope.unsaved:
+            raise Violation(f"{process.name} was closed with something left over")
+    if any(not task.done() for task in world.loop.tasks if task.get_name() == "amocrm_userauth"):
+        crashed = {id(process) for process in world.processes.values() if not process.alive}
+        if not crashed:
+            raise Violation("a task is left over")
+    _nobody_waits(world)
