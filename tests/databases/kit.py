@@ -222,7 +222,7 @@ def token(user_id: str = "bob", revision: str = "rev-1", **changes: Any) -> User
         access_token=f"example-access-{revision}",
         refresh_token=f"example-refresh-{revision}",
         expires_at=NOW + timedelta(days=1),
-        account_id="1",
+        account_id=changes.pop("account_id", "1"),
     )
     fields: dict[str, Any] = {"pair": pair, "revision": revision, "pair_saved_at": NOW}
     return UserToken(user_id=user_id, **(fields | changes))

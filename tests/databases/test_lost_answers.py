@@ -118,21 +118,3 @@ async def test_what_broke_before_its_commit_is_done_again(
             results = await together(calls)
             assert [result for result in results if isinstance(result, Exception)] == []
         assert results == [True]
-
-
-@pytest.mark.parametrize("name", ["psycopg", "asyncmy"])
-async def test_autocommit_leaves_nothing_to_be_sure_of(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """Where each statement is a transaction of its own, a write whose line breaks may have been done: no repeats."""
-    async with behind_proxy(name, request, tmp_path, isolation_level="AUTOCOMMIT") as (given, line):
-        store = given.store
-        await store.put(token())
-        line.cut()
-        with pytest.raises(StoreUnavailable):
-            await store.delete("bob")
-        assert await store.delete("bob") is True
-        await store.put(token())
-        line.cut()
-        row = await store.take_lease(**lease("bob"))  # may be repeated all the same
-        assert row.lease_holder == "holder"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import AsyncTime
-from amocrm_userauth.sqlalchemy._engines import async_run, async_turns, autocommits
+from amocrm_userauth.sqlalchemy._engines import async_run, async_turns, level_of_our_own
 from amocrm_userauth.sqlalchemy._failures import judge
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Parameters: TypeAlias = "Mapping[str, object]"
 Fields: TypeAlias = "Sequence[Any]"
 
-_PAUSES = (0.01, 0.03, 0.1, 0.3)
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
 # A step that took so long has waited inside the database already; it is not repeated.
 _PATIENCE = 5.0
 
@@ -33,9 +33,9 @@ class AsyncAttempt:
 
     connection: AsyncConnection
 
-    def __init__(self, *, settled: bool) -> None:
+    def __init__(self) -> None:
         """Start before there is a connection."""
-        self.settled = settled
+        self.settled = False
 
     async def commit(self) -> None:
         """Commit."""
@@ -52,10 +52,9 @@ class AsyncDatabase:
 
     def __init__(self, engine: AsyncEngine, below: Engine) -> None:
         """Take the engine, and the one below that does its work."""
-        self._engine = engine
+        level = level_of_our_own(below)
+        self._engine = engine if level is None else engine.execution_options(isolation_level=level)
         self._turns = async_turns(below)
-        # Where each statement is a transaction of its own, every statement may have been written.
-        self._settles_at_once = autocommits(below)
         self._time = AsyncTime()
 
     async def first(self, statement: Executable, key: Parameters) -> Fields | None:
@@ -75,7 +74,12 @@ class AsyncDatabase:
         return await self.run(step)
 
     async def count(
-        self, statement: Executable, parameters: Callable[[], Parameters], *, again_if_lost: bool = True
+        self,
+        statement: Executable,
+        parameters: Callable[[], Parameters],
+        *,
+        again: bool = True,
+        again_if_lost: bool = True,
     ) -> bool:
         """Do one write; say whether it met a row."""
 
@@ -84,7 +88,7 @@ class AsyncDatabase:
             await attempt.commit()
             return result.rowcount > 0
 
-        return await self.run(step, again_if_lost=again_if_lost)
+        return await self.run(step, again=again, again_if_lost=again_if_lost)
 
     async def insert(
         self, statement: Executable, parameters: Callable[[], Parameters], *, again_if_lost: bool = True
@@ -128,8 +132,10 @@ class AsyncDatabase:
 
         await self.run(step)
 
-    async def run(self, step: Callable[[AsyncAttempt], Awaitable[T]], *, again_if_lost: bool = True) -> T:
-        """Do ``step`` on a connection of its own, anew where nothing was written; raise what callers know.
+    async def run(
+        self, step: Callable[[AsyncAttempt], Awaitable[T]], *, again: bool = True, again_if_lost: bool = True
+    ) -> T:
+        """Do ``step`` on a connection of its own, ``again`` where nothing was written; raise what callers know.
 
         A connection that breaks before the commit was asked for has written nothing. After that nobody knows: the step
         is repeated only with ``again_if_lost``, where its repetition comes to the same.
@@ -137,7 +143,7 @@ class AsyncDatabase:
         pauses, lost_before = iter(_PAUSES), False
         began = self._time.monotonic()
         while True:
-            attempt = AsyncAttempt(settled=self._settles_at_once)
+            attempt = AsyncAttempt()
             try:
                 if self._turns is None:
                     return await self._once(attempt, step)
@@ -146,7 +152,7 @@ class AsyncDatabase:
                 verdict = judge(error)
             # Outside of the handler: the cause holds what was sent to the database.
             after_loss = verdict.lost and not lost_before and (again_if_lost or not attempt.settled)
-            pause = next(pauses, None) if verdict.again or after_loss else None
+            pause = next(pauses, None) if again and (verdict.again or after_loss) else None
             if pause is None or self._time.monotonic() - began > _PATIENCE:
                 raise verdict.error
             lost_before = lost_before or verdict.lost

@@ -249,7 +249,7 @@ class SQLAlchemyTokenStore(TokenStore, StateStore):
         rows = self._database.all(self._states.expired, {"p_now": now})
         if rows:
             gone = {"p_gone": [row[0] for row in rows], "p_now": now}
-            self._database.count(self._states.sweep, lambda: gone)
+            self._database.count(self._states.sweep, lambda: gone, again=False)
 
     def _write_and_get(
         self, write: Executable, parameters: Callable[[], dict[str, object]], user_id: str
