@@ -11,9 +11,7 @@ def main() -> None:
     """Serve until standard input ends."""
     given = json.loads(sys.argv[1])
     clock = Clock(**given["clock"])
-    with FakeAmoCRM(
-        given["rotation"], clock=clock.wall(), access_lifetime=given["lifetime"], rate_limit=None
-    ) as fake:
+    with FakeAmoCRM(given["rotation"], clock=clock.wall(), access_lifetime=given["lifetime"], rate_limit=None) as fake:
         fake.integration()
         sys.stdout.write(json.dumps({"url": fake.url, "control_url": fake.control_url}) + "\n")
         sys.stdout.flush()

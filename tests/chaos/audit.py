@@ -31,16 +31,14 @@ def audited(history: History) -> Audit:
 
 
 def _counts(facts: Facts) -> dict[str, Counter[str]]:
-    applied: Counter[str] = Counter()
-    for record in facts.others["fault"]:
-        applied[record["name"] if record["done"] else f"{record['name']} (could not be applied)"] += 1
     return {
         "calls": Counter(f"{call.op}: {call.out or 'none, its process died'}" for call in facts.calls),
         "presentations": Counter(
             f"{seen['grant_type']}: {seen['outcome']}{'' if seen['answered'] else ', not answered'}"
             for seen in facts.history.presentations
         ),
-        "faults": applied,
+        "faults": Counter(record["name"] for record in facts.others["fault"]),
+        "faults for which there was no time": Counter(record["name"] for record in facts.others["skipped"]),
         "points hit": Counter(f"{record['do']} {record['point']}" for record in facts.points),
         "events": Counter(record["name"] for record in facts.others["event"]),
         "warnings": Counter(record["text"] for record in facts.others["warning"]),

@@ -33,7 +33,9 @@ def violations(facts: Facts) -> Iterator[Violation]:
         if call.out == "not_connected" and call.op != "refresh_due":
             yield from _not_connected(facts, call)
     for record in facts.others["crashed"]:
-        yield Violation(4, "", f"{record['on']} ended with status {record['status']}: {record.get('text', '')}", record["t"])
+        yield Violation(
+            4, "", f"{record['on']} ended with status {record['status']}: {record.get('text', '')}", record["t"]
+        )
     for record in facts.others["hangs"]:
         yield Violation(4, "", f"{record['on']} hangs (waited for: {record['at']})", record["t"])
     for record in facts.others["unsettled"]:
@@ -98,8 +100,13 @@ def _token(facts: Facts, call: Call) -> Iterator[Violation]:
 
 def _not_connected(facts: Facts, call: Call) -> Iterator[Violation]:
     changes = facts.writes.get(call.user, ())
-    put = max((one.ended for one in changes if one.kind == "put" and one.result and one.ended < call.began), default=None)
+    put = max(
+        (one.ended for one in changes if one.kind == "put" and one.result and one.ended < call.began), default=None
+    )
     if put is None:
         return
-    if not any(one.kind == "delete" and one.result is not False and one.ended >= put and one.began <= call.ended for one in changes):
+    if not any(
+        one.kind == "delete" and one.result is not False and one.ended >= put and one.began <= call.ended
+        for one in changes
+    ):
         yield Violation(4, call.user, f"{call.op} said that the user is not connected", call.ended)

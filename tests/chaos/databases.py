@@ -166,7 +166,7 @@ class PostgreSQL(Server):
         self._initdb = services._program("initdb", "postgresql", "/usr/lib/postgresql/*/bin")
         data = str(self.home / "data")
         services._as(self.user, [self._initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
-        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=3"
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
 
     def command(self) -> list[str]:
         settings = {
@@ -208,7 +208,12 @@ class MariaDB(Server):
 
     def command(self) -> list[str]:
         home = self.home
-        address = [f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={home}/socket", f"--pid-file={home}/pid"]
+        address = [
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            f"--socket={home}/socket",
+            f"--pid-file={home}/pid",
+        ]
         settings = ["--innodb-flush-log-at-trx-commit=2", "--skip-log-bin", "--innodb-buffer-pool-size=32M"]
         return [self._server, "--no-defaults", f"--datadir={home / 'data'}", *address, *settings]
 
@@ -217,7 +222,9 @@ class MariaDB(Server):
         super().create_schema()
 
     def cut(self) -> int:
-        ids = self.execute("SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND user = 'root'")
+        ids = self.execute(
+            "SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND user = 'root'"
+        )
         for (number,) in ids:
             with contextlib.suppress(SQLAlchemyError):
                 self.execute(f"KILL {number}")
@@ -234,5 +241,3 @@ class MariaDB(Server):
 def made(kind: str, folder: Path) -> Database:
     """Return the database of a run; it is not started yet."""
     return {"sqlite": SQLite, "postgresql": PostgreSQL, "mariadb": MariaDB}[kind](folder)
-
-

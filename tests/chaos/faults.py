@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.chaos.run import Run
 
 _ARMED = 8.0
+_OF_SERVERS = {"database-restart", "database-cut"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ class Planned:
 def schedule(options: Options) -> Iterator[Planned]:
     """Yield the faults of a run. Every kind comes up once before any comes up again."""
     chance = random.Random(f"faults {options.seed}")
-    every = [(kind, point) for kind in options.chosen for point in (POINTS if kind.endswith("-at") else ("",))]
+    chosen = [kind for kind in options.chosen if options.database != "sqlite" or kind not in _OF_SERVERS]
+    every = [(kind, point) for kind in chosen for point in (POINTS if kind.endswith("-at") else ("",))]
     at, number, deck = 0.5, 0, list[tuple[str, str]]()
     while every:
         if not deck:
@@ -73,17 +75,16 @@ def _length(kind: str, chance: random.Random) -> float:
     return chance.uniform(low, high)
 
 
-def apply(run: "Run", fault: Planned) -> None:
-    """Let one fault happen. What it meets is written into the run's journal."""
-    found: Callable[[Run, Planned], Any] = _DO[fault.kind]
-    found(run, fault)
+def apply(run: "Run", fault: Planned) -> bool:
+    """Let one fault happen, and write it down; ``False`` if it has to wait, as too many workers are down."""
+    found: Callable[[Run, Planned], bool | None] = _DO[fault.kind]
+    return found(run, fault) is not False
 
 
-def _signal(run: "Run", fault: Planned) -> None:
+def _signal(run: "Run", fault: Planned) -> bool:
     worker = run.worker_for(fault.worker)
     if worker is None:
-        run.note(fault, done=False)
-        return
+        return False
     run.note(fault, on=worker.name)
     if fault.kind == "kill":
         worker.kill()
@@ -92,6 +93,7 @@ def _signal(run: "Run", fault: Planned) -> None:
     else:
         do = "kill" if fault.kind == "kill-at" else "stop"
         worker.arm({"do": do, "point": fault.point, "number": fault.number}, run.real(fault.seconds), _ARMED)
+    return True
 
 
 def _aside(run: "Run", fault: Planned, work: Callable[[], Any]) -> None:
@@ -111,8 +113,6 @@ def _database(run: "Run", fault: Planned) -> None:
     database = run.database
     if fault.kind == "database-lock":
         _aside(run, fault, lambda: _quietly(lambda: database.hold(run.real(fault.seconds))))
-    elif not database.restarts:
-        run.note(fault, done=False)
     elif fault.kind == "database-cut":
         _aside(run, fault, lambda: _quietly(database.cut))
     else:
@@ -174,9 +174,7 @@ _DO: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("kill", "stop", "stop-long", "kill-at", "stop-at", "stop-long-at"), _signal),
     **dict.fromkeys(("database-restart", "database-cut", "database-lock"), _database),
     **dict.fromkeys(("down", "unavailable"), _outage),
-    **dict.fromkeys(
-        ("slow", "late", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers
-    ),
+    **dict.fromkeys(("slow", "late", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers),
     "move": _move,
     "expire": _expire,
 }

@@ -23,7 +23,9 @@ def violations(facts: Facts) -> Iterator[Violation]:
     for who, (warm, end) in held(facts).items():
         for name, (times, more) in BOUNDS.items():
             if end[name] > warm[name] * times + more:
-                yield Violation(5, "", f"{who} holds {end[name]} {name}, and {warm[name]} when it had warmed up", facts.end)
+                yield Violation(
+                    5, "", f"{who} holds {end[name]} {name}, and {warm[name]} when it had warmed up", facts.end
+                )
     for record in facts.others["sample"]:
         if record["why"] == "end" and (record["held"]["in use"] or record["held"]["connections"] > POOL):
             yield Violation(5, "", f"{record['w']} has not given back its connections: {record['held']}", record["t"])

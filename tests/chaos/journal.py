@@ -25,7 +25,7 @@ class Journal:
         """Return a name for one call or request, unique in the run."""
         return f"{self.who}-{next(self._numbers)}"
 
-    def write(self, kind: str, **fields: Any) -> float:
+    def write(self, kind: str, /, **fields: Any) -> float:
         """Write one event and return its time."""
         now = self._clock.now()
         line = json.dumps({"t": round(now, 3), "w": self.who, "k": kind, **fields}, separators=(",", ":"))

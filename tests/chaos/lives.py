@@ -32,7 +32,9 @@ def violations(facts: Facts) -> Iterator[Violation]:
 
 
 def _makers(changes: list[Write], revision: str) -> list[Write]:
-    return [one for one in changes if one.kind in {"put", "commit"} and one.revision == revision and one.result is not False]
+    return [
+        one for one in changes if one.kind in {"put", "commit"} and one.revision == revision and one.result is not False
+    ]
 
 
 def _commit(changes: list[Write], write: Write) -> Iterator[Violation]:
@@ -62,7 +64,12 @@ def _late_put(facts: Facts, changes: list[Write], write: Write) -> Iterator[Viol
     if any(call.began <= tries[0].began and call.ended >= write.began for call in calls):
         return
     for other in changes:
-        if other.kind == "delete" and other.result is not None and tries[-1].ended < other.began and other.ended < write.began:
+        if (
+            other.kind == "delete"
+            and other.result is not None
+            and tries[-1].ended < other.began
+            and other.ended < write.began
+        ):
             ended = [call.ended for call in calls if call.began <= tries[0].began <= call.ended]
             if ended and max(ended) < other.began:
                 yield Violation(3, write.user, f"a disconnected user came back: {write.worker} saved late", write.began)
@@ -73,7 +80,9 @@ def _final(facts: Facts, user: str, changes: list[Write], row: Record | None) ->
     if row is None:
         puts = [one for one in changes if one.kind == "put" and one.result]
         last = max((one.began for one in puts), default=None)
-        if last is not None and not any(one.kind == "delete" and one.result is not False and one.ended > last for one in changes):
+        if last is not None and not any(
+            one.kind == "delete" and one.result is not False and one.ended > last for one in changes
+        ):
             yield Violation(3, user, "the row is gone, and nobody deleted it", facts.end)
         return
     makers = _makers(changes, row["rev"])

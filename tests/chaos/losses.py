@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.chaos.facts import FOREVER, Facts, Lease
+from tests.chaos.facts import FOREVER, Facts, Lease, Trip
 from tests.chaos.findings import Loss, Violation
 from tests.chaos.journal import Record
 from tests.chaos.options import EXCHANGE, LEASE
@@ -15,7 +15,14 @@ def losses(facts: Facts) -> list[Loss]:
     found: dict[tuple[str, str], Loss] = {}
     for user, writes in facts.writes.items():
         for write in writes:
-            if write.kind == "note" and write.mark and write.result and not _cleared(facts, user, write.revision, write.ended):
+            if (
+                write.kind == "note"
+                and write.mark
+                and write.result
+                and not _cleared(facts, user, write.revision, write.ended)
+            ):
+                if facts.history.rows is None and write.began > facts.end - 2 * LEASE:
+                    continue  # a late pair may clear it still
                 lease = facts.leases.get(write.holder)
                 token = lease.token if lease else ""
                 found[user, write.revision] = _loss(facts, user, token, write.began)
@@ -67,7 +74,9 @@ def _why(facts: Facts, token: str) -> tuple[str, str]:
 def _reused(facts: Facts, entry: Record) -> list[str]:
     """The tokens of the same grant whose reuse ended it."""
     family = {one["fingerprint"] for one in facts.history.ledger if one["grant"] == entry["grant"]}
-    refused = [one for one in facts.history.presentations if one["fingerprint"] in family and one["outcome"] == "refused"]
+    refused = [
+        one for one in facts.history.presentations if one["fingerprint"] in family and one["outcome"] == "refused"
+    ]
     return [one["fingerprint"] for one in refused]
 
 
@@ -86,33 +95,52 @@ def _fate(facts: Facts, seen: Record) -> tuple[str, str]:
     if trip is None or lease is None:
         return "", f"token {seen['fingerprint']} was presented without a lease"
     if seen["outcome"] == "issued" and facts.stored(seen["issued"]):
-        stopped = _stopped(facts, lease, trip.asked)
+        stopped = _stopped(facts, lease, seen)
         return stopped or ("stored", f"{trip.worker} had the answer and stored its pair")
     who, begun = trip.worker, seen["at"]
     death = facts.death(who)
     unsaved = any(write.result is None for write in facts.commits.get(seen["issued"], ()) if write.worker == who)
-    if trip.asked <= death and (death <= lease.began + LEASE or (death < FOREVER and unsaved)):
+    reported = any(note.result and note.ended < death for note in facts.notes.get(lease.holder, ()))
+    if trip.asked <= death and not reported and (death <= lease.began + LEASE or (death < FOREVER and unsaved)):
         at = facts.point(who, "kill")
         where = f" at '{at}'" if at else ""
-        return "killed", f"{who} was killed{where} {death - begun:.1f} s after it presented the token; nothing was stored"
-    if trip.answer is None:
-        return _unanswered(facts, seen, trip.broken, trip.error, lease)
-    if trip.answer > lease.began + EXCHANGE - facts.noise:
-        return "late", f"the answer reached {who} {trip.answer - lease.began:.1f} s after its lease began: over its budget"
-    return _stopped(facts, lease, trip.asked) or ("answered", f"{who} had the whole answer and did not store its pair")
+        return (
+            "killed",
+            f"{who} was killed{where} {death - begun:.1f} s after it presented the token; nothing was stored",
+        )
+    if trip.answer is None or not trip.issued:
+        return _unanswered(facts, seen, trip, lease)
+    waited = _waited(facts, trip, lease, trip.answer)
+    if waited > EXCHANGE - facts.noise:
+        return "late", f"the answer reached {who} {waited:.1f} s after its lease began: over its budget"
+    return _stopped(facts, lease, seen) or ("answered", f"{who} had the whole answer and did not store its pair")
 
 
-def _unanswered(facts: Facts, seen: Record, broken: float | None, error: str, lease: Lease) -> tuple[str, str]:
-    late = broken is None or broken >= lease.began + EXCHANGE - facts.noise
-    if late:
+def _unanswered(facts: Facts, seen: Record, trip: Trip, lease: Lease) -> tuple[str, str]:
+    broken, error = trip.broken, trip.error
+    if broken is None and trip.answer is not None:
+        return "cut", f"amoCRM's answer to {lease.worker} was cut off"
+    waited = _waited(facts, trip, lease, facts.end if broken is None else broken)
+    if waited > EXCHANGE - facts.noise:
         return "late", f"no answer reached {lease.worker} within its budget"
+    if broken is None or waited < broken - lease.began:
+        return "paused", f"{lease.worker} was stopped while it waited for the answer, which it then did not take"
     if error == "CancelledError":
         return "cancelled", f"the request of {lease.worker} was cancelled {broken - seen['at']:.1f} s after it came in"
     return "cut", f"amoCRM's answer to {lease.worker} was cut off ({error})"
 
 
-def _stopped(facts: Facts, lease: Lease, since: float) -> tuple[str, str] | None:
+def _waited(facts: Facts, trip: Trip, lease: Lease, until: float) -> float:
+    """Return for how long an answer was waited for, without the time in which the process was stopped."""
+    return until - lease.began - facts.stopped(trip.worker, lease.began, until)
+
+
+def _stopped(facts: Facts, lease: Lease, seen: Record) -> tuple[str, str] | None:
+    """Return whether the holder was stopped past its lease, before it could report."""
+    reports = [note.began for note in facts.notes.get(lease.holder, ()) if note.result]
+    reports += [write.ended for write in facts.commits.get(seen["issued"], ()) if write.result]
+    reported = min(reports, default=FOREVER)
     for a, b in facts.stops.get(lease.worker, ()):
-        if b >= since and a <= lease.began + LEASE <= b:
+        if lease.began <= a <= reported and b >= lease.began + LEASE:
             return "stopped", f"{lease.worker} was stopped for {b - a:.0f} s, past the end of its lease"
     return None

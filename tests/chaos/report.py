@@ -14,7 +14,9 @@ def report(options: Options, audit: Audit) -> Iterator[str]:
             yield from (f"  {number:7} {name}" for name, number in sorted(counted.items()))
     yield "time of calls, in the service's seconds, less that in which their process was stopped:"
     for op, figures in audit.figures.items():
-        told = "  ".join(f"{name} {value:.6g}" if name == "calls" else f"{name} {value:.2f}" for name, value in figures.items())
+        told = "  ".join(
+            f"{name} {value:.6g}" if name == "calls" else f"{name} {value:.2f}" for name, value in figures.items()
+        )
         yield f"  {op:14} {told}"
     yield "held at rest, warmed up -> at the end:"
     for who, (warm, end) in audit.held.items():

@@ -117,6 +117,10 @@ class Run:
         for worker in self.workers:
             worker.order(do="connect")
         self._wait("ready", _START + self.options.users / 20)
+        connected = sum(row is not None for row in self._rows().values())
+        if connected < 0.9 * self.options.users:
+            msg = f"only {connected} of {self.options.users} users could be connected:\n{self.errors()}"
+            raise Failed(msg)
         self._say(f"{self.options.users} users connected in {boot_time() - began:.1f} s; the faults begin")
 
     def _wait(self, kind: str, patience: float, **wanted: Any) -> None:
@@ -155,11 +159,12 @@ class Run:
             worker.order(do="go")
         began, planned = boot_time(), faults.schedule(options)
         end, look = began + options.minutes * 60, began + options.look
-        fault = next(planned, None)
+        fault, waiting = next(planned, None), list[faults.Planned]()
         while (now := boot_time()) < end:
             while fault is not None and now >= began + fault.at:
-                faults.apply(self, fault)
+                waiting.append(fault)
                 fault = next(planned, None)
+            waiting = [one for one in waiting if not faults.apply(self, one)]
             self._keep_going()
             for worker in self.workers:
                 self._rest(worker, end)
@@ -168,6 +173,8 @@ class Run:
                 self._look()
                 look = boot_time() + options.look
             self._pause()
+        for one in waiting:
+            self.journal.write("skipped", number=one.number, name=one.name)
 
     def _look(self) -> None:
         audit = audited(self.history(final=False))
@@ -217,9 +224,9 @@ class Run:
             return None
         return next((worker for worker in free if worker.index == index), free[0])
 
-    def note(self, fault: faults.Planned, *, done: bool = True, on: str = "") -> None:
-        """Write down that a fault was applied, or could not be."""
-        self.journal.write("fault", number=fault.number, name=fault.name, kind=fault.kind, done=done, on=on)
+    def note(self, fault: faults.Planned, *, on: str = "") -> None:
+        """Write down that a fault was applied."""
+        self.journal.write("fault", number=fault.number, name=fault.name, on=on)
 
     # the end
 

@@ -124,4 +124,6 @@ def _codes(facts: Facts, seen: list[Record]) -> Iterator[Violation]:
         again = facts.trip_of(seen[place + 1])
         held = again is not None and facts.stopped(trip.worker, trip.asked, again.asked)
         if facts.death(trip.worker) == float("inf") and not held:
-            yield Violation(1, one["user"], f"code {one['fingerprint']} exchanged again after a whole answer", one["at"])
+            yield Violation(
+                1, one["user"], f"code {one['fingerprint']} exchanged again after a whole answer", one["at"]
+            )

@@ -24,7 +24,9 @@ def _options(url: URL, *, is_async: bool) -> dict[str, Any]:
     if name == "sqlite":
         return {"connect_args": {"timeout": PATIENCE}}
     if name == "mysql":
-        return {"connect_args": {"connect_timeout": PATIENCE, "init_command": f"SET innodb_lock_wait_timeout={PATIENCE}"}}
+        return {
+            "connect_args": {"connect_timeout": PATIENCE, "init_command": f"SET innodb_lock_wait_timeout={PATIENCE}"}
+        }
     limits = {"lock_timeout": f"{PATIENCE}s", "idle_in_transaction_session_timeout": f"{PATIENCE}s"}
     if is_async:
         return {"connect_args": {"timeout": PATIENCE, "server_settings": limits}}

@@ -119,7 +119,13 @@ class Worker:
             result = await service.call(name, *args, **more)
         except AmoCRMUserAuthError as error:
             result, out = error, error.code
-            if error.code in {"invalid_state", "configuration_error", "protocol_error", "amocrm_unavailable"}:
+            if error.code in {
+                "invalid_state",
+                "configuration_error",
+                "protocol_error",
+                "amocrm_unavailable",
+                "store_unavailable",
+            }:
                 extra["why"] = f"{getattr(error, 'reason', '')} {error.message}"
         except (asyncio.CancelledError, Interrupted):
             result, out = None, "cancelled"
@@ -137,9 +143,7 @@ class Worker:
 
     async def ask(self, user: str, **more: Any) -> Any:
         result = await self.do("access_token", user, "access_token", user, **more)
-        if isinstance(result, NotConnected) and self.random.random() < 0.7:
-            await self.connect(user)
-        elif isinstance(result, GrantRevoked) and self.random.random() < 0.5:
+        if (isinstance(result, NotConnected) and self.random.random() < 0.7) or (isinstance(result, GrantRevoked) and self.random.random() < 0.5):
             await self.connect(user)
         return result
 
@@ -245,13 +249,24 @@ class Worker:
             self.busy -= 1
 
     async def connect_mine(self) -> None:
-        for user in self.users[self.given["index"] :: self.given["workers"]]:
-            await self.connect(user)
+        mine = iter(self.users[self.given["index"] :: self.given["workers"]])
+
+        async def some() -> None:
+            for user in mine:
+                await self.connect(user)
+
+        await asyncio.gather(*(some() for _ in range(4)))
 
     async def drain(self, users: list[str], op: str, seconds: float) -> None:
         """Call ``op`` for every user until each call has an answer that will stay."""
         give_up, limit = boot_time() + seconds, asyncio.Semaphore(8)
-        transient = {"amocrm_unavailable", "refresh_in_progress", "store_unavailable", "token_not_saved", "protocol_error"}
+        transient = {
+            "amocrm_unavailable",
+            "refresh_in_progress",
+            "store_unavailable",
+            "token_not_saved",
+            "protocol_error",
+        }
 
         async def settle(user: str) -> None:
             while boot_time() < give_up:
@@ -359,7 +374,9 @@ async def opened(worker: Worker) -> AsyncIterator[Worker]:
             pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="caller")
             _warm(pool)
             inner = stack.enter_context(sync_store(given["database_url"], pre_ping=pre_ping))
-            http = stack.enter_context(httpx.Client(transport=Network(http_transport(given["url"]), site), timeout=None))
+            http = stack.enter_context(
+                httpx.Client(transport=Network(http_transport(given["url"]), site), timeout=None)
+            )
             steps = Watched(doubles.weakened(inner, given["without"]), site)
             for apart in (False, True):
                 auth = UserAuth(integration, Store(steps, apart=apart), http=http, **options)
