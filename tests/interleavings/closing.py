@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amocrm_userauth.errors import (
-    AmoCRMUserAuthError,
-    NotConnected,
-    ReauthorizationRequired,
-)
+from amocrm_userauth.errors import AmoCRMUserAuthError, ReauthorizationRequired
 from tests.interleavings.judge import Violation
 from tests.interleavings.world import CALLS, USER, Actor, World
 
@@ -19,25 +15,33 @@ _PATIENCE = 6
 _LAST = "Z"
 
 
-def close_the_books(world: World, known: dict[object, object]) -> object:
-    """Check that nothing hangs or is left over, and that who is connected stays so. Returns what the end looks like.
+def close_the_books(world: World, known: dict[object, str]) -> tuple[object, str]:
+    """Check that nothing hangs or is left over, and that who is connected stays so.
 
-    ``known`` holds ends that were checked before.
+    Returns the end (what is stored, what amoCRM knows, what each caller got) and, of users who are lost and may be,
+    which. ``known`` holds ends that were checked before.
     """
+    world.judge.verdict()
     _nobody_waits(world)
     users = sorted({call.actor.user for call in world.judge.calls})
-    end = (world.shared_key(), tuple(call.outcome if isinstance(call.outcome, str) else type(call.outcome).__name__ for call in world.judge.calls))
-    key = (world.now, world.shared_key(), frozenset(world.judge.disconnected), tuple(map(world.judge.may_be_lost, users)))
+    got = tuple((str(call.actor), _named(call.outcome)) for call in world.judge.calls)
+    excused = tuple(map(world.judge.may_be_lost, users))
+    alive = tuple(process.name for process in world.processes.values() if process.alive)
+    key = (world.now, world.shared_key(), frozenset(world.judge.disconnected), excused, alive)
     unsaved = any(process.alive and process.service._scope.unsaved for process in world.processes.values())
-    if key in known and not unsaved:
-        return end
-    world.jumps, world.faults, world.crashes, world.cancels, world.gates = [], 0, 0, 0, []
-    for user in users:
-        _check(world, user)
-    _nothing_left(world)
-    if not unsaved:
-        known[key] = None
-    return end
+    end = (world.shared_key(), frozenset(got))
+    if unsaved or key not in known:
+        world.jumps, world.faults, world.crashes, world.cancels, world.gates = [], 0, 0, 0, []
+        lost = ", ".join(user for user in users if _is_lost(world, user))
+        _nothing_left(world)
+        if unsaved:
+            return end, lost
+        known[key] = lost
+    return end, known[key]
+
+
+def _named(outcome: object) -> str:
+    return outcome if isinstance(outcome, str) else type(outcome).__name__
 
 
 def _nobody_waits(world: World) -> None:
@@ -51,31 +55,31 @@ def _nobody_waits(world: World) -> None:
         raise Violation(f"the event loop complained: {world.loop.complaints[0].get('message')}")
 
 
-def _check(world: World, user: str) -> None:
-    row = world.store._rows.get(user)
-    if user in world.judge.disconnected:
+def _is_lost(world: World, user: str) -> bool:
+    """Ask for tokens for three days. Raises ``Violation`` if the user is lost and should not be."""
+    row, judge = world.store._rows.get(user), world.judge
+    if user in judge.disconnected:
         if row is not None:
             raise Violation(f"{user} disconnected and is connected")
-        return
+        return False
     if row is None:
         if world.rules.row != "none":
             raise Violation(f"the row of {user} is gone although nobody disconnected")
-        return
-    excused = world.judge.may_be_lost(user)
-    last = world.start_process(_LAST) if _LAST not in world.processes else world.processes[_LAST]
+        return False
+    excused = judge.may_be_lost(user)
+    last = world.processes.get(_LAST) or world.start_process(_LAST)
     for _ in range(3):
         outcome = _ask(world, last, user)
         if isinstance(outcome, ReauthorizationRequired):
             outcome = _ask_everybody(world, user, last)
-        if isinstance(outcome, NotConnected) and user in world.judge.disconnected:
-            return
         if isinstance(outcome, ReauthorizationRequired):
             if not excused:
                 raise Violation(f"{user} is lost although no answer was: {outcome!r}")
-            return
+            return True
         if not isinstance(outcome, str):
             raise Violation(f"{user} does not get a token again: {outcome!r}")
         world.now += _DAY
+    return False
 
 
 def _ask_everybody(world: World, user: str, last: "Process") -> Any:
@@ -118,6 +122,7 @@ def run_call(world: World, process: "Process", user: str, kind: str, rejected: s
         actions[0].do()
     while world._under_way():
         world.actions()[0].do()
+    world.judge.verdict()
     return call.outcome
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.interleavings.closing import close_the_books
 from tests.interleavings.judge import Violation
-from tests.interleavings.world import Action, World, patch
+from tests.interleavings.world import Action, World, determined
 
 _DEEPEST = 400
 _SWEEP = 400
@@ -28,6 +28,7 @@ class Result:
 
     executions: int = 0
     schedules: int = 0
+    lost: int = 0
     states: int = 0
     longest: int = 0
     seconds: float = 0.0
@@ -66,14 +67,16 @@ def explore(
 ) -> Result:
     """Explore every order of steps of the world that ``make`` makes, at most ``limit`` executions."""
     result, began = Result(), time.perf_counter()
-    undo = patch()
+    # a world is a knot of cycles; what was there before need not be looked at again and again
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
-        _Search(make, result, reduce=reduce, keep_ends=keep_ends).run(limit)
+        with determined():
+            _Search(make, result, reduce=reduce, keep_ends=keep_ends).run(limit)
     finally:
         gc.enable()
-        undo()
+        gc.unfreeze()
     result.seconds = time.perf_counter() - began
     return result
 
@@ -85,7 +88,7 @@ class _Search:
         self.reduce = reduce
         self.keep_ends = keep_ends
         self.unexplored: dict[int, frozenset[str]] = {}
-        self.closed: dict[object, object] = {}
+        self.closed: dict[object, str] = {}
         self.path: list[_Node] = []
 
     def run(self, limit: int | None) -> None:
@@ -123,6 +126,7 @@ class _Search:
                 self.path.append(node)
                 node.choose()
                 node.chosen.do()
+                world.judge.verdict()
         finally:
             world.close()
 
@@ -130,7 +134,8 @@ class _Search:
         actions = world.actions()
         if not actions:
             self.result.schedules += 1
-            end = close_the_books(world, self.closed)
+            end, lost = close_the_books(world, self.closed)
+            self.result.lost += bool(lost)
             if self.keep_ends:
                 self.result.ends.add(end)
             return None
@@ -163,17 +168,18 @@ def _local_to_one(actions: list[Action]) -> list[Action] | None:
     return None
 
 
-def replay(world: World, schedule: list[str], say: Callable[[str], Any]) -> str | None:
+def replay(make: Callable[[], World], schedule: list[str], say: Callable[[str], Any]) -> str | None:
     """Run one schedule, saying each step; return the violation, if it is one."""
-    undo = patch()
-    try:
-        for number, label in enumerate(schedule, 1):
-            say(f"{number:3}. {label}")
-            world.do(label)
-        close_the_books(world, {})
-    except Violation as violation:
-        return str(violation)
-    finally:
-        world.close()
-        undo()
+    with determined():
+        world = make()
+        try:
+            for number, label in enumerate(schedule, 1):
+                say(f"{number:3}. {label}")
+                world.do(label)
+                world.judge.verdict()
+            close_the_books(world, {})
+        except Violation as violation:
+            return str(violation)
+        finally:
+            world.close()
     return None

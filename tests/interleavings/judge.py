@@ -90,6 +90,13 @@ class Judge:
         self.banned: set[str] = set()
         self.trouble = False
         self.store_trouble = False
+        self.late = False
+        self.broken: list[str] = []
+
+    def verdict(self) -> None:
+        """Raise what was found: it is only noted where it happens, as the service takes exceptions for failures."""
+        if self.broken:
+            raise Violation(self.broken[0])
 
     def key(self) -> object:
         presented = frozenset(
@@ -137,27 +144,29 @@ class Judge:
         user, world = call.actor.user, self.world
         pair = world.amocrm.by_access.get(token)
         if pair is None or pair.grant.user != user:
-            raise Violation(f"{process.name} handed out a token that is not {user}'s: {_short(token)}")
+            self.broken.append(f"{process.name} handed out a token that is not {user}'s: {_short(token)}")
+            return
         if world.amocrm.by_access[token].expires_at <= process.monotonic():
-            raise Violation(f"{process.name} handed out a token that has run out: {_short(token)}")
+            self.broken.append(f"{process.name} handed out a token that has run out: {_short(token)}")
         unsaved = process.service._scope.unsaved.get(user)
         in_hand = unsaved is not None and unsaved.token.pair.access_token == token and self.store_trouble
         if token not in call.tokens and not in_hand:
-            raise Violation(f"{process.name} handed out {_short(token)}, which was never the row's during the call")
+            self.broken.append(f"{process.name} handed out {_short(token)}, which was never the row's during the call")
         if pair.access_dead and user not in self.overrun | self.disturbed:
-            raise Violation(f"{process.name} handed out {_short(token)}, which amoCRM does not take")
+            self.broken.append(f"{process.name} handed out {_short(token)}, which amoCRM does not take")
 
     def _explained(self, call: Call, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             if call.actor.process not in self.world.rules.cancels:
-                raise Violation(f"{call.actor} was cancelled by nobody")
+                self.broken.append(f"{call.actor} was cancelled by nobody")
             return
         if not isinstance(error, AmoCRMUserAuthError):
-            raise Violation(f"{call.actor} got {error!r}, which is no error of ours") from error
+            self.broken.append(f"{call.actor} got {error!r}, which is no error of ours")
         expected = {
             NotConnected: call.absent,
             GrantRevoked: call.marked,
-            AmoCRMUnavailable: self.trouble,
+            # a connect has no lease to come back to when its time is over
+            AmoCRMUnavailable: self.trouble or (self.late and call.actor.kind.startswith("connect")),
             ProtocolError: self.trouble,
             RefreshInProgress: True,
             StoreUnavailable: self.store_trouble,
@@ -166,7 +175,7 @@ class Judge:
         }
         allowed = expected.get(type(error), isinstance(error, CallbackError) and call.actor.kind.startswith("connect"))
         if not allowed:
-            raise Violation(f"{call.actor} got {type(error).__name__} for no reason: {error}")
+            self.broken.append(f"{call.actor} got {type(error).__name__} for no reason: {error}")
 
     # the store
 
@@ -218,15 +227,17 @@ class Judge:
         user = token.user_id
         pair = self.world.amocrm.by_refresh.get(token.pair.refresh_token)
         if pair is None or pair.grant.user != user:
-            raise Violation(f"{process.name} stored a pair for {user} that is not theirs")
+            self.broken.append(f"{process.name} stored a pair for {user} that is not theirs")
+            return
         if name == "commit":
             if before is None:
-                raise Violation(f"a disconnected user came back: {process.name}'s commit made a row for {user}")
+                self.broken.append(f"a disconnected user came back: {process.name}'s commit made a row for {user}")
+                return
             old = self.world.amocrm.by_refresh[before.pair.refresh_token]
             if old.grant is not pair.grant:
-                raise Violation(f"a reconnect was overwritten: {process.name}'s commit replaced the new grant of {user}")
+                self.broken.append(f"a reconnect was overwritten: {process.name}'s commit replaced the new grant of {user}")
         elif token.code_hash in self.banned:
-            raise Violation(f"a disconnected user came back: {process.name} stored the connection of {user} late")
+            self.broken.append(f"a disconnected user came back: {process.name} stored the connection of {user} late")
         for one in self.presentations:
             if one.pair is pair:
                 one.committed = True
@@ -248,17 +259,17 @@ class Judge:
     def _noted(self, process: "Process", more: Any, before: UserToken | None, after: UserToken | None) -> None:
         lease = self.leases.get(more["holder"])
         if before is not None and before.lease_holder != more["holder"]:
-            raise Violation(f"{process.name} ended the lease of {before.lease_holder}")
+            self.broken.append(f"{process.name} ended the lease of {before.lease_holder}")
         if lease is not None:
             lease.over = True
         if more["failure"].reauth_reason is None:
             return
         if not process.looked:
-            raise Violation(f"{process.name} condemned {after and after.user_id} without another look")
+            self.broken.append(f"{process.name} condemned {after and after.user_id} without another look")
         previous = before.previous_refresh_token if before is not None else None
         spare = previous() if callable(previous) else previous
         if spare and self.world.amocrm.by_refresh[spare].state == "alive":
-            raise Violation(f"{process.name} condemned {after and after.user_id} although the previous token works")
+            self.broken.append(f"{process.name} condemned {after and after.user_id} although the previous token works")
 
     # amoCRM
 
@@ -272,10 +283,10 @@ class Judge:
             user = self.world.amocrm.by_refresh[token].grant.user
             held = [one for one in self.leases.values() if one.process is process and token in one.tokens]
             if not held:
-                raise Violation(f"{process.name} presented {token} without a lease")
-            lease = held[-1]
-            if process.monotonic() >= lease.deadline:
-                raise Violation(f"{process.name} presented {token} when the time of its lease was over")
+                self.broken.append(f"{process.name} presented {token} without a lease")
+            lease = held[-1] if held else None
+            if lease is not None and process.monotonic() >= lease.deadline:
+                self.broken.append(f"{process.name} presented {token} when the time of its lease was over")
         presented = Presentation(name, process, token, is_code, user, lease)
         self.presentations.append(presented)
         return presented
@@ -287,32 +298,42 @@ class Judge:
         ]
         for one in before:
             if not self._may_be_repeated(one, presented):
-                raise Violation(f"{presented.token} was presented by {presented.name} although {one.name} had spent it")
+                self.broken.append(f"{presented.token} was presented by {presented.name} although {one.name} had spent it")
 
     def _may_be_repeated(self, one: Presentation, by: Presentation) -> bool:
         if one.outcome in {"failed", "elsewhere", "refused"} or one.lost or one.given_up:
             return True
         if one.is_code or one.lease is None:
             return False
-        if self.world.now + _SKEW >= one.lease.until or by.given_up:
+        if one.lease.over or self.world.now + _SKEW >= one.lease.until:
+            return True
+        # it was sent in time, which is checked where it is sent, and arrives late
+        if by.given_up or (by.lease is not None and by.lease.over):
             return True
         # as the previous token, after the stored one was refused under the same lease
-        return by.lease is not None and any(
-            other.lease is by.lease and other.token != by.token and other.outcome == "refused"
+        return self._refused_before(by)
+
+    def _refused_before(self, presented: Presentation) -> bool:
+        return presented.lease is not None and any(
+            other.lease is presented.lease and other.token != presented.token and other.outcome == "refused"
             for other in self.presentations
         )
 
     def arrived(self, presented: Presentation, outcome: str, pair: "Pair | None") -> None:
         presented.outcome = outcome
         presented.pair = pair
-        if outcome == "failed":
+        if outcome in {"failed", "elsewhere"}:
             self.trouble = True
         if presented.given_up or (presented.lease is not None and presented.lease.over):
             self.disturbed.add(presented.user)
 
+    def lose(self, presented: Presentation) -> None:
+        """The answer says nothing of what was done."""
+        presented.lost = self.trouble = True
+
     def answered(self, presented: Presentation) -> None:
         presented.answered = True
-        if presented.outcome == "refused":
+        if presented.outcome == "refused" and not self._refused_before(presented):
             presented.process.looked = False
 
     def crashed(self, process: "Process") -> None:

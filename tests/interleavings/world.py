@@ -6,10 +6,11 @@ its own affair. Time moves only when told.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +19,8 @@ from typing import Any
 import httpx
 
 from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, Integration, StateManager, TokenPair, UserToken
-from amocrm_userauth._async import connecting, renewing
+from amocrm_userauth._async import connecting, leaving, renewing, serving
+from amocrm_userauth._core.state import hash_code
 from amocrm_userauth._pairs import AsyncTime
 from tests.interleavings import amocrm
 from tests.interleavings.amocrm import AmoCRM
@@ -31,20 +33,10 @@ USER = "u"
 PROCESS: contextvars.ContextVar["Process"] = contextvars.ContextVar("process")
 INTEGRATION = Integration(amocrm.CLIENT_ID, amocrm.SECRET, amocrm.REDIRECT)
 EXCHANGE, LEASE = 20.0, 90.0
-ROW, STATES, AMOCRM, FAULTS, CRASHES, CANCELS = "row", "states", "amocrm", "faults", "crashes", "cancels"
+AMOCRM, FAULTS, CRASHES, CANCELS = "amocrm", "faults", "crashes", "cancels"
 
-_READS = {"get": ROW, "find_code": STATES}
-_WRITES = {
-    "put": ROW,
-    "delete": ROW,
-    "take_lease": ROW,
-    "commit": ROW,
-    "note_failure": ROW,
-    "remember_code": STATES,
-    "claim": STATES,
-    "finish": STATES,
-}
-STORE_CALLS = (*_READS, *_WRITES)
+_ROW_WRITES = {"put", "delete", "take_lease", "commit", "note_failure"}
+STORE_CALLS = {"get", "remember_code", "find_code", "claim", "finish", *_ROW_WRITES}
 
 Touches = frozenset[tuple[str, bool]]
 
@@ -221,20 +213,26 @@ def _token_hex(_bytes: int = 16) -> str:
     return PROCESS.get().name_next()
 
 
-def patch() -> Callable[[], None]:
-    """Let ids be named by who made them, and the wait for a silent holder be two looks; return how to undo it."""
-    kept = renewing.token_hex, connecting.token_hex, renewing._SILENT_HOLDER
+def _first(items: list[Any], count: int) -> list[Any]:
+    return items[:count]
+
+
+@contextlib.contextmanager
+def determined() -> Iterator[None]:
+    """Let ids be named by who made them, chance be none, and the wait for a silent holder be two looks."""
+    kept = renewing.token_hex, serving.sample, renewing._SILENT_HOLDER
     log = logging.getLogger("amocrm_userauth")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
-    renewing.token_hex = connecting.token_hex = _token_hex  # type: ignore[assignment]
-    renewing._SILENT_HOLDER = 0.3
-
-    def undo() -> None:
-        renewing.token_hex, connecting.token_hex, renewing._SILENT_HOLDER = kept
+    try:
+        renewing.token_hex = connecting.token_hex = leaving.token_hex = _token_hex
+        serving.sample = _first
+        renewing._SILENT_HOLDER = 0.3
+        yield
+    finally:
+        renewing.token_hex = connecting.token_hex = leaving.token_hex = kept[0]
+        serving.sample, renewing._SILENT_HOLDER = kept[1:]
         log.setLevel(level)
-
-    return undo
 
 
 async def _connect(auth: AsyncUserAuth, user: str, number: int) -> Any:
@@ -249,7 +247,7 @@ CALLS: dict[str, Callable[[AsyncUserAuth, str], Awaitable[Any]]] = {
     "connect": partial(_connect, number=1),
     "connect again": partial(_connect, number=2),
 }
-_FIRST = {"connect": (STATES, False), "connect again": (STATES, False), "disconnect": (ROW, True)}
+_NUMBERS = {"connect": 1, "connect again": 2}
 
 
 def access_of(user: str) -> str:
@@ -277,7 +275,7 @@ class World:
         self.judge = Judge(self)
         self.gates: list[Gate] = []
         self.pollers: list[tuple[Process, asyncio.Future[Any], object]] = []
-        self.writes = 0
+        self.row_writes = self.state_writes = 0
         self.waiting = list(actors)
         self.jumps = list(rules.jumps)
         self.faults = rules.fault_budget
@@ -367,24 +365,24 @@ class World:
                 future.set_result(None)
                 self.loop.drain()
 
-    def version(self) -> tuple[float, int]:
-        return (self.now, self.writes)
+    def version(self) -> tuple[float, int, int]:
+        return (self.now, self.row_writes, self.state_writes)
 
     async def store_call(self, name: str, method: Any, args: Any, more: Any) -> Any:
         process = PROCESS.get()
         begun = process.monotonic()
-        resource = _READS.get(name)
-        touches = frozenset([(resource, False)] if resource else [(_WRITES[name], True)])
+        touches = self._touches(name, args, more)
 
         def run(variant: str) -> Any:
             if variant == "fail":
                 self.judge.failed(process, name)
                 raise OSError("example: the database said no")
-            user = args[0] if args and isinstance(args[0], str) else getattr(args[0], "user_id", "") if args else ""
+            user = _user_of(args)
             before = self.store._rows.get(user)
-            rows, states = dict(self.store._rows), dict(self.store._states)
+            claims = dict(self.store._states)
             result = drive(method(*args, **more))
-            self.writes += rows != self.store._rows or states != self.store._states
+            self.row_writes += before is not self.store._rows.get(user)
+            self.state_writes += name in {"claim", "finish"} and claims != self.store._states
             process.saw = self.version()
             self.judge.stored(process, name, args, more, user, before, result, begun)
             if variant == "fail*":
@@ -395,6 +393,23 @@ class World:
             return result
 
         return await self.gate(name, touches, run, variants=self.rules.faults.get(name, ()))
+
+    def _touches(self, name: str, args: Any, more: Any) -> Touches:
+        if name == "get" or name in _ROW_WRITES:
+            return frozenset([(f"row of {_user_of(args)}", name != "get")])
+        if name == "finish":
+            record = self.store._states.get(more["nonce_hash"])
+            return frozenset() if record is None else frozenset([(record.code_hash, True)])
+        code_hash = args[0] if name == "find_code" else more["code_hash"]
+        return frozenset([(code_hash, name != "find_code")])
+
+    def _touches_first(self, actor: Actor) -> Touches:
+        """What a caller's first step touches, known before it is made."""
+        if actor.kind in _NUMBERS:
+            return frozenset([(hash_code(code_of(actor.user, _NUMBERS[actor.kind])), False)])
+        if actor.kind == "disconnect":
+            return frozenset([(leaving._mark(actor.user), True)])
+        return frozenset([(f"row of {actor.user}", False)])
 
     async def asked(self, request: httpx.Request) -> httpx.Response:
         process = PROCESS.get()
@@ -435,10 +450,10 @@ class World:
         outcome = "issued" if pair is not None else "elsewhere" if reply.status in {400, 404} else "refused"
         judge.arrived(presented, outcome, pair)
         if variant == "lost":
-            presented.lost = True
+            judge.lose(presented)
             return _Next("answer", _raise_read_error)
         if variant == "503*":
-            presented.lost = True
+            judge.lose(presented)
             reply = amocrm.UNAVAILABLE
         return _Next("answer", partial(self._answer, presented, reply))
 
@@ -464,7 +479,7 @@ class World:
         found: list[Action] = []
         busy: set[str] = set()
         for number, actor in enumerate(self.waiting):
-            touches = frozenset([_FIRST.get(actor.kind, (ROW, False))])
+            touches = self._touches_first(actor)
             label = f"{actor.process}:{actor.kind}"
             if not any(action.label == label for action in found):
                 found.append(Action(label, actor.process, touches, partial(self._begin, number)))
@@ -582,11 +597,25 @@ class World:
     async def _called(self, process: Process, call: Call) -> None:
         try:
             outcome: Any = await CALLS[call.actor.kind](process.service, call.actor.user)
+            if isinstance(outcome, str) and self.rules.lenient_until == "access":
+                outcome = await self._used(process.service, call.actor.user, outcome)
         except asyncio.CancelledError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - judged
             outcome = error
         self.judge.ended(process, call, outcome)
+
+    async def _used(self, service: Any, user: str, token: str) -> str:
+        """Call the API with the token, and once more with another if it answers 401."""
+        for _ in range(2):
+            touches = frozenset([(AMOCRM, True)])
+            if await self.gate("api", touches, partial(self._accepts, token)):
+                break
+            token = await service.access_token(user, rejected=token)
+        return token
+
+    def _accepts(self, token: str, _variant: str) -> bool:
+        return self.amocrm.accepts(token, self.now)
 
     def _release(self, gate: Gate, variant: str, label: str) -> None:
         self.gates.remove(gate)
@@ -622,12 +651,14 @@ class World:
         for presented in self.judge.presentations:
             if presented.process is process and not presented.answered and not self._expects(presented):
                 presented.given_up = True
+                self.judge.trouble = True
 
     def _expects(self, presented: Presentation) -> bool:
         return any(gate.presentation is presented and not gate.future.done() for gate in self.gates)
 
     def _jump(self, number: int) -> None:
         self.now += self.jumps.pop(number)
+        self.judge.late = True
 
     def _crash(self, name: str) -> None:
         self.crashes -= 1
@@ -694,7 +725,7 @@ class World:
         """Throw everything away without a word."""
         for process in self.processes.values():
             process.service._mine.clear()
-            process.service._scope.flights._loops.clear()
+            process.service._scope.flights = None
             process.service._scope.unsaved.clear()
         self.loop.abandon()
         self.gates.clear()
@@ -710,6 +741,12 @@ class _Next:
 
 def _raise_read_error(_variant: str) -> Any:
     raise httpx.ReadError("example: the connection was cut")
+
+
+def _user_of(args: Any) -> str:
+    if not args:
+        return ""
+    return args[0] if isinstance(args[0], str) else args[0].user_id
 
 
 def _fields(request: httpx.Request) -> dict[str, str]:
