@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from amocrm_userauth import AsyncUserAuth, TokenPair, UserAuth, UserToken
 from amocrm_userauth.crypto import TokenCipher
+from amocrm_userauth.errors import AmoCRMUserAuthError
 from amocrm_userauth.events import Event
 from amocrm_userauth.sqlalchemy import (
     AsyncSQLAlchemyTokenStore,
@@ -108,7 +110,7 @@ class InThreads:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
-        if name in {"canonical_user_id", "shared_scope", "_database", "_time", "_scope"}:
+        if name in {"canonical_user_id", "shared_scope", "_database", "_mine"}:
             return method
 
         async def call(*args: Any, **more: Any) -> Any:
@@ -327,12 +329,25 @@ async def connect(service: Service, user_id: str = "42", user: str = "anna") -> 
     await service.auth.connect(user_id, code=code, state=started.state, referer=service.fake.host(user))
 
 
-def on_statement(given: Given, word: str, action: Callable[[], None], *, times: int = 1) -> None:
-    """Do ``action`` before each of the store's next ``times`` statements that start with ``word``."""
-    left = [times]
+def on_statement(given: Given, word: str, action: Callable[[], None], *, nth: int = 1) -> None:
+    """Do ``action`` before the store's ``nth`` statement from now on that starts with ``word``."""
+    left = [nth]
 
     @event.listens_for(given.below, "before_cursor_execute")
     def _(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-        if left[0] and statement.startswith(word):
+        if statement.startswith(word):
             left[0] -= 1
-            action()
+            if left[0] == 0:
+                action()
+
+
+def is_clear(error: BaseException, *words: str) -> bool:
+    """Say whether ``error`` is ours, names cause and cure in ``words``, and shows nothing of what was sent."""
+    message = str(error)
+    shown = re.search(r"example-|SELECT .* FROM|UPDATE .* SET|INSERT INTO|p_user_id|\[SQL|\[parameters|://", message)
+    assert isinstance(error, AmoCRMUserAuthError), repr(error)
+    assert error.__context__ is None or isinstance(error.__context__, AmoCRMUserAuthError)
+    assert error.__cause__ is None
+    assert shown is None, message
+    assert not [word for word in words if word not in message], message
+    return True

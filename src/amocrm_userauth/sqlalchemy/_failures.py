@@ -53,7 +53,7 @@ _POOL = _Cause(
 _ENCODING = _Cause(
     "the connection's character set cannot hold this text",
     "use UTF-8 in the engine's URL: ?charset=utf8mb4 on MariaDB and MySQL, ?client_encoding=utf8 on PostgreSQL",
-    frozenset({"22021", "22P05", 1300, 1366}),
+    frozenset({"22021", "22P05", 1267, 1300, 1366}),
 )
 _UNREACHABLE = _Cause(
     "the database cannot be reached, or its connection broke",
