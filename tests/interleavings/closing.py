@@ -59,9 +59,12 @@ def _is_lost(world: World, user: str) -> bool:
     """Ask for tokens for three days. Raises ``Violation`` if the user is lost and should not be."""
     row, judge = world.store._rows.get(user), world.judge
     if user in judge.disconnected:
-        if row is not None:
-            raise Violation(f"{user} disconnected and is connected")
-        return False
+        _ask_each(world, user)
+        if user in judge.disconnected:
+            if world.store._rows.get(user) is not None:
+                raise Violation(f"{user} disconnected and is connected")
+            return False
+        row = world.store._rows.get(user)
     if row is None:
         if world.rules.row != "none":
             raise Violation(f"the row of {user} is gone although nobody disconnected")
@@ -71,9 +74,10 @@ def _is_lost(world: World, user: str) -> bool:
     for _ in range(3):
         outcome = _ask(world, last, user)
         if isinstance(outcome, ReauthorizationRequired):
-            outcome = _ask_everybody(world, user, last)
+            _ask_each(world, user)
+            outcome = _ask(world, last, user)
         if isinstance(outcome, ReauthorizationRequired):
-            if not excused:
+            if not excused and not judge.may_be_lost(user):
                 raise Violation(f"{user} is lost although no answer was: {outcome!r}")
             return True
         if not isinstance(outcome, str):
@@ -82,12 +86,11 @@ def _is_lost(world: World, user: str) -> bool:
     return False
 
 
-def _ask_everybody(world: World, user: str, last: "Process") -> Any:
-    """A process that has an unsaved pair saves it with its next call."""
+def _ask_each(world: World, user: str) -> None:
+    """Let each process come back: one that has an unsaved pair saves it with its next call."""
     for process in list(world.processes.values()):
         if process.alive:
             _ask(world, process, user)
-    return _ask(world, last, user)
 
 
 def _ask(world: World, process: "Process", user: str) -> Any:

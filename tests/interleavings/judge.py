@@ -66,9 +66,13 @@ class Presentation:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One caller: what the row held while the call was under way, and how it ended."""
+    """One caller: what the row held while the call was under way, and how it ended.
+
+    ``bans``, of a disconnect: the connections that had been given up, unsaved, when it began.
+    """
 
     actor: "Actor"
+    bans: frozenset[str] = frozenset()
     tokens: set[str] = field(default_factory=set)
     absent: bool = False
     marked: bool = False
@@ -104,7 +108,7 @@ class Judge:
             for one in self.presentations
         )
         calls = frozenset(
-            (number, frozenset(call.tokens), call.absent, call.marked)
+            (number, frozenset(call.tokens), call.absent, call.marked, call.bans)
             for number, call in enumerate(self.calls)
             if not call.ended
         )
@@ -114,6 +118,8 @@ class Judge:
 
     def begin(self, actor: "Actor") -> Call:
         call = Call(actor)
+        if actor.kind == "disconnect":
+            call.bans = frozenset(code for other in self.calls for code in self._unsaved_codes(other, actor.user))
         self.calls.append(call)
         self._show(call, self.world.store._rows.get(actor.user))
         return call
@@ -197,6 +203,11 @@ class Judge:
         if name == "get":
             process.looked = True
             return
+        if name == "remember_code":
+            # the mark of a disconnect: from now on the user is leaving
+            for call in self.calls:
+                call.absent = call.absent or not call.ended
+            return
         after = self.world.store._rows.get(user)
         if name == "take_lease":
             self._leased(process, more, before, result, begun)
@@ -205,7 +216,7 @@ class Judge:
         elif name == "note_failure" and after is not before:
             self._noted(process, more, before, after)
         elif name == "delete":
-            self._deleted(user)
+            self._deleted(process, user)
         if after is not before:
             self._shown(user)
 
@@ -214,8 +225,8 @@ class Judge:
         if row is None or row.lease_holder != holder or row.revision != more["revision"]:
             return
         taken = before.lease_holder if before is not None else None
-        if taken is not None and taken in self.leases and taken != holder:
-            old = self.leases[taken]
+        old = self.leases.get(taken or "")
+        if old is not None and taken != holder and process.monotonic() + _SKEW >= old.until:
             old.over = True
             if any(one.lease is old for one in self.presentations):
                 self.overrun.add(row.user_id)
@@ -243,18 +254,19 @@ class Judge:
                 one.committed = True
         self.disconnected.discard(user)
 
-    def _deleted(self, user: str) -> None:
+    def _deleted(self, process: "Process", user: str) -> None:
         self.disconnected.add(user)
         for call in self.calls:
-            if call.actor.user == user and call.actor.kind.startswith("connect") and call.ended:
-                self.banned.update(self._unsaved_codes(call))
+            if not call.ended and call.actor.process == process.name and call.actor.user == user:
+                self.banned |= call.bans
 
-    def _unsaved_codes(self, call: Call) -> list[str]:
-        if not isinstance(call.outcome, (TokenNotSaved, StoreUnavailable)):
+    def _unsaved_codes(self, call: Call, user: str) -> list[str]:
+        """The code of a connect that has ended without being saved."""
+        if call.actor.user != user or not isinstance(call.outcome, (TokenNotSaved, StoreUnavailable)):
             return []
         process = self.world.processes[call.actor.process]
-        unsaved = process.service._scope.unsaved.get(call.actor.user)
-        return [] if unsaved is None else [unsaved.token.code_hash]
+        unsaved = process.service._scope.unsaved.get(user)
+        return [] if unsaved is None or unsaved.over is not None else [unsaved.token.code_hash]
 
     def _noted(self, process: "Process", more: Any, before: UserToken | None, after: UserToken | None) -> None:
         lease = self.leases.get(more["holder"])

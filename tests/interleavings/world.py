@@ -33,7 +33,7 @@ USER = "u"
 PROCESS: contextvars.ContextVar["Process"] = contextvars.ContextVar("process")
 INTEGRATION = Integration(amocrm.CLIENT_ID, amocrm.SECRET, amocrm.REDIRECT)
 EXCHANGE, LEASE = 20.0, 90.0
-AMOCRM, FAULTS, CRASHES, CANCELS = "amocrm", "faults", "crashes", "cancels"
+AMOCRM, FAULTS, CRASHES, CANCELS, ENDS = "amocrm", "faults", "crashes", "cancels", "ends"
 
 _ROW_WRITES = {"put", "delete", "take_lease", "commit", "note_failure"}
 STORE_CALLS = {"get", "remember_code", "find_code", "claim", "finish", *_ROW_WRITES}
@@ -193,7 +193,15 @@ class Transport(httpx.AsyncBaseTransport):
         return await PROCESS.get().world.asked(request)
 
 
-HTTP = httpx.AsyncClient(transport=Transport(), trust_env=False)
+class Client(httpx.AsyncClient):
+    """A client whose requests go to the worlds."""
+
+    def build_request(self, *_args: Any, **_more: Any) -> httpx.Request:
+        return _ANY  # the service looks at its class
+
+
+_ANY = httpx.Request("GET", "https://amocrm.invalid")
+HTTP = Client(transport=Transport(), trust_env=False)
 _STATES: dict[tuple[str, int], str] = {}
 
 
@@ -395,11 +403,14 @@ class World:
         return await self.gate(name, touches, run, variants=self.rules.faults.get(name, ()))
 
     def _touches(self, name: str, args: Any, more: Any) -> Touches:
+        if name == "put":
+            # it may end a connect, and whether a disconnect begins before or after that makes a difference
+            return frozenset([(f"row of {_user_of(args)}", True), (ENDS, True)])
         if name == "get" or name in _ROW_WRITES:
             return frozenset([(f"row of {_user_of(args)}", name != "get")])
         if name == "finish":
             record = self.store._states.get(more["nonce_hash"])
-            return frozenset() if record is None else frozenset([(record.code_hash, True)])
+            return frozenset([(ENDS, True), ("" if record is None else record.code_hash, True)])
         code_hash = args[0] if name == "find_code" else more["code_hash"]
         return frozenset([(code_hash, name != "find_code")])
 
@@ -408,7 +419,7 @@ class World:
         if actor.kind in _NUMBERS:
             return frozenset([(hash_code(code_of(actor.user, _NUMBERS[actor.kind])), False)])
         if actor.kind == "disconnect":
-            return frozenset([(leaving._mark(actor.user), True)])
+            return frozenset([(leaving._mark(actor.user), True), (ENDS, False)])
         return frozenset([(f"row of {actor.user}", False)])
 
     async def asked(self, request: httpx.Request) -> httpx.Response:
@@ -690,6 +701,13 @@ class World:
 
     def do(self, label: str) -> None:
         """Let the action of this name happen."""
+        self._wake()
+        taken = 0
+        for gate in self._open_gates():
+            taken += label.startswith(f"{gate.process.name}:{gate.op}")
+            if label == f"{gate.process.name}:{gate.op}" and taken == 1:
+                self._release(gate, "", label)
+                return
         for action in self.actions():
             if action.label == label:
                 action.do()
