@@ -212,8 +212,19 @@ def test_only_the_wait_for_a_free_connection_extends_the_deadline(waited, connec
         queued._trace("connection.connect_tcp.started", {})
         clock.ahead += connecting
         queued._trace("http11.send_request_headers.started", {})
-        clock.ahead = 5.0
+        clock.ahead = 4.8
         assert queued.more() == pytest.approx(more, abs=0.5)
+
+
+def test_who_comes_late_to_the_deadline_reads_what_has_come_meanwhile():
+    """A process that was stopped: what it has sent is answered perhaps, what it has not sent never goes out."""
+    with http_client("http://127.0.0.1:9") as http:
+        clock = JumpingTime()
+        sent, queued = trip(http, 5.0, clock), trip(http, 5.0, clock)
+        sent._trace("http11.send_request_headers.started", {})
+        clock.ahead = 100.0
+        assert sent.more() == 1.0
+        assert queued.more() == 0.0
 
 
 def test_what_has_not_been_sent_by_the_deadline_gets_no_more_time():

@@ -27,6 +27,8 @@ _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
 # of the time left to begin: then the client itself says, if it can, that it had no free connection
 _POOL_SHARE = 0.9
+# seconds: who comes later than this to a deadline was not running, and then has so long to read what came meanwhile
+_LATE, _CATCH_UP = 0.05, 1.0
 # the errors of httpx and of httpx2 that say that no connection was made
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
@@ -194,7 +196,12 @@ class _Trip:
 
     def more(self) -> float:
         """Return for how many seconds more the answer is waited for, once the deadline is there."""
-        return max(self._answer_by - self._time.monotonic(), 0.0) if self._sent else 0.0
+        if not self._sent:
+            return 0.0
+        now = self._time.monotonic()
+        # stopped, or starved, meanwhile: the answer may have come, and it may be the user's only good pair
+        catch_up = _CATCH_UP if now - self._deadline > _LATE else 0.0
+        return max(self._answer_by - now, catch_up)
 
     def cut(self) -> None:
         """Free a thread that is stuck in a read; best effort, as a reused connection shows its socket late."""
