@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from amocrm_userauth import _pairs
+from amocrm_userauth._async import http as _async_http
+from amocrm_userauth._sync import http as _http
 
 
 def boot_time() -> float:
@@ -60,6 +62,8 @@ def speed_up(clock: Clock) -> None:
     async def async_run(self: Any, seconds: float, work: Any, give_up: Any, more: Any) -> Any:
         return await run(self, seconds / speed, work, give_up, lambda: more() / speed)
 
+    for module in (_async_http, _http):
+        module._CATCH_UP *= speed  # for work of this machine, which is not faster
     _pairs._monotonic = clock.now
     _pairs.Time.sleep, _pairs.AsyncTime.sleep = sleep, async_sleep
     _pairs.Flight.wait = lambda self, timeout=None: wait(self, real(timeout))  # Deadline.run waits with it, too

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -150,7 +150,7 @@ class _Ending:
         self._journal, self._kind, self._number = journal, kind, number
         self.result: Any = None
 
-    def __enter__(self) -> "_Ending":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
