@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import URL
 
 _CHUNK = 65536
-_COMMIT = re.compile(rb"(?<!AUTO)COMMIT")  # not SET AUTOCOMMIT, which opens a connection
+_COMMIT = re.compile(rb"(?<!AUTO)COMMIT(?!TED)")  # not SET AUTOCOMMIT, nor READ COMMITTED
 
 
 @dataclass
