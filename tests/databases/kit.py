@@ -160,6 +160,7 @@ async def opened(
     on_connect: tuple[str, ...] = (),
     prefix: str = "given",
     empty: bool = True,
+    durable: bool = False,
     **options: Any,
 ) -> AsyncIterator[Given]:
     """A store on ``database`` (reached ``through`` another address), its tables empty."""
@@ -173,7 +174,7 @@ async def opened(
     address = driver.url(through or database, plain=through is not None)
     engine: Any = (create_async_engine if driver.is_async else create_engine)(address, **options)
     below: Engine = engine.sync_engine if driver.is_async else engine
-    hurry = () if through else _HURRY.get(driver.kind, ())  # its commit would be one that a proxy counts
+    hurry = () if through or durable else _HURRY.get(driver.kind, ())  # its commit would be one that a proxy counts
     say_on_connect(below, (*hurry, *on_connect))
     kind: Any = AsyncSQLAlchemyTokenStore if driver.is_async else SQLAlchemyTokenStore
     store = kind(engine, cipher=cipher, table=table, states=states)

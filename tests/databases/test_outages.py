@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from amocrm_userauth.errors import RefreshInProgress, StoreUnavailable, TokenNotSaved
 from tests.databases.kit import (
@@ -313,3 +314,36 @@ async def test_a_database_that_does_not_exist(name: str, request: pytest.Fixture
         with pytest.raises(StoreUnavailable) as caught:
             await given.store.take_lease(**lease("bob"))
         assert is_clear(caught.value, "the database does not exist", "URL")
+
+
+async def full_at_the_commit(given: Given, service: Service, make_room: Any) -> None:
+    """The new pair finds no room: named, kept, and saved when there is room again."""
+    with pytest.raises(TokenNotSaved):
+        await service.auth.access_token(USER)
+    with pytest.raises(StoreUnavailable) as caught:
+        await given.store.put(token(USER, "rev-full"))
+    assert is_clear(caught.value, "no room left", "disk space")
+    served = await service.auth.access_token(USER)
+    make_room()
+    assert await service.auth.access_token(USER) == served
+    assert (await given.store.get(USER)).pair.access_token == served
+    assert service.names()[:2] == ["SaveFailed", "Recovered"]
+    assert service.token_calls() == 1
+
+
+@pytest.mark.parametrize("name", ["pymysql", "asyncmy"])
+async def test_a_full_table(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """MariaDB's 1114 at the commit, from a table that may not grow."""
+    driver = DRIVERS[name]
+    database = address_of(driver, request, tmp_path)
+    async with opened(driver, database, prefix="full") as given, serving(given, save_budget=0.3) as service:
+        with given.beside.connect() as connection:
+            for statement in (
+                "DROP TABLE IF EXISTS filler",
+                "SET SESSION max_heap_table_size = 16384",
+                "CREATE TABLE filler (stuff VARCHAR(8000)) ENGINE=MEMORY",
+                "CREATE TRIGGER grow AFTER UPDATE ON full_tokens FOR EACH ROW IF NEW.revision != OLD.revision "
+                + "THEN INSERT INTO filler SELECT 'x' FROM seq_1_to_100; END IF",
+            ):
+                connection.execute(text(statement))
+        await full_at_the_commit(given, service, lambda: given.execute("DROP TRIGGER grow"))
