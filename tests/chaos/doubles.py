@@ -8,7 +8,11 @@ from tests.chaos.watching import Steps, now
 
 
 class Unleased(Steps):
-    """Everybody may spend."""
+    """Everybody may spend, and nobody sees that another is at it."""
+
+    async def get(self, user_id: str, **more: Any) -> Any:
+        row = await now(self.inner.get(user_id, **more))
+        return None if row is None else replace(row, lease_holder=None, lease_until=None)
 
     async def take_lease(self, user_id: str, *, holder: str, **more: Any) -> Any:
         row = await now(self.inner.take_lease(user_id, holder=holder, **more))

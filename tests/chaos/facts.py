@@ -3,7 +3,6 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from tests.chaos.journal import Record
 
@@ -14,7 +13,7 @@ FOREVER = float("inf")
 class History:
     """A run as it can be judged: journals in the order of time, amoCRM's own books, and the rows at the end.
 
-    ``rows`` is ``None`` while the run goes on. All times are amoCRM's.
+    ``rows`` is ``None`` while the run goes on, and ``books_at`` when the books were read. All times are amoCRM's.
     """
 
     records: list[Record]
@@ -23,6 +22,7 @@ class History:
     rows: dict[str, Record | None] | None
     rotation: str
     speed: float = 1.0
+    books_at: float = FOREVER
 
 
 @dataclass(slots=True)
@@ -280,7 +280,7 @@ class Facts:
         """Return what certainly stored the pair of this refresh token."""
         return next((write for write in self.commits.get(token, ()) if write.result and write.began <= before), None)
 
-    def point(self, worker: str, do: str) -> str:
-        """Return the named point at which a worker was stopped or killed last."""
-        found: Any = next((one for one in reversed(self.points) if one["w"] == worker and one["do"] == do), None)
-        return "" if found is None else found["point"]
+    def killed_at(self, worker: str, user: str) -> str:
+        """Return the named point of this user's refresh at which a worker was killed."""
+        found = (one for one in self.points if (one["w"], one["u"], one["do"]) == (worker, user, "kill"))
+        return next((one["point"] for one in found), "")

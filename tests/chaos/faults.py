@@ -71,6 +71,7 @@ def _length(kind: str, chance: random.Random) -> float:
         "unavailable": (3, 25),
         "slow": (1, 15),
         "late": (22, 60),
+        "overtake": (24, 30),
     }.get(kind, (0, 0))
     return chance.uniform(low, high)
 
@@ -134,12 +135,15 @@ def _outage(run: "Run", fault: Planned) -> None:
 
 def _answers(run: "Run", fault: Planned) -> None:
     run.note(fault)
+    run.delayed = max(run.delayed, fault.seconds)
     amo, either, seconds = run.amo, fault.either, run.real(fault.seconds)
     match fault.kind:
         case "slow":
             amo.delay_next(None, seconds, at="before" if either else "after", times=8)
         case "late":
             amo.delay_next(None, seconds, at="before" if either else "after", times=4)
+        case "overtake":
+            amo.delay_next(fault.user, seconds)  # the first request arrives after the second, which it does not know of
         case "drop":
             amo.drop_answer_next(None, times=2)
         case "cut":
@@ -174,7 +178,7 @@ _DO: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("kill", "stop", "stop-long", "kill-at", "stop-at", "stop-long-at"), _signal),
     **dict.fromkeys(("database-restart", "database-cut", "database-lock"), _database),
     **dict.fromkeys(("down", "unavailable"), _outage),
-    **dict.fromkeys(("slow", "late", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers),
+    **dict.fromkeys(("slow", "late", "overtake", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers),
     "move": _move,
     "expire": _expire,
 }

@@ -102,11 +102,11 @@ def _fate(facts: Facts, seen: Record) -> tuple[str, str]:
     unsaved = any(write.result is None for write in facts.commits.get(seen["issued"], ()) if write.worker == who)
     reported = any(note.result and note.ended < death for note in facts.notes.get(lease.holder, ()))
     if trip.asked <= death and not reported and (death <= lease.began + LEASE or (death < FOREVER and unsaved)):
-        at = facts.point(who, "kill")
+        at = facts.killed_at(who, seen["user"])
         where = f" at '{at}'" if at else ""
         return (
             "killed",
-            f"{who} was killed{where} {death - begun:.1f} s after it presented the token; nothing was stored",
+            f"{who} was killed{where} {max(death - begun, 0.0):.1f} s after it presented the token; nothing was stored",
         )
     if trip.answer is None or not trip.issued:
         return _unanswered(facts, seen, trip, lease)

@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 
 FAULTS = (
     "kill", "stop", "stop-long", "kill-at", "stop-at", "stop-long-at", "database-restart", "database-cut", "database-lock",
-    "down", "unavailable", "slow", "late", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup", "move", "expire",
+    "down", "unavailable", "slow", "late", "overtake", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup", "move", "expire",
 )  # fmt: skip
 POINTS = ("before the send", "after the send", "after the answer", "before the commit", "after the commit")
 TEETH = ("lease", "swap", "shield", "fallback", "claim", "doubt")
@@ -32,6 +32,7 @@ class Options:
     speed: float = _option(10.0, help="how many seconds of amoCRM's, and of the service's, pass in a real one")
     lifetime: int = _option(240, help="of an access token, in seconds of amoCRM's")
     rate: float = _option(20.0, help="operations a second that each worker begins")
+    leaving: float = _option(2.0, help="how many of a hundred operations are disconnects, and how many connects anew")
     faults: str = _option("all", help="all, none, or some of: " + ", ".join(FAULTS))
     every: float = _option(1.5, help="seconds between two faults, on average")
     kinds: str = _option("mixed", choices=("mixed", "sync", "async"), help="of workers")

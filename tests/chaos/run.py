@@ -16,6 +16,7 @@ from amocrm_userauth.testing import FakeAmoCRM, fingerprint
 from tests.chaos import databases, faults
 from tests.chaos.audit import Audit, History, audited
 from tests.chaos.clocks import Clock, boot_time
+from tests.chaos.facts import FOREVER
 from tests.chaos.journal import Journal, Reader, Record
 from tests.chaos.options import LEASE, SKEW, Options
 from tests.chaos.processes import Worker, started
@@ -40,6 +41,7 @@ class Run:
         self.amo: FakeAmoCRM
         self.aside: list[threading.Thread] = []
         self.workers: list[Worker] = []
+        self.delayed = 0.0
         self._urls: dict[str, str] = {}
         self._lives = [0] * options.workers
         self._timers: list[tuple[float, Callable[[], Any]]] = []
@@ -96,6 +98,7 @@ class Run:
             "seed": options.seed,
             "rate": options.rate,
             "lifetime": options.lifetime,
+            "leaving": options.leaving,
             "store": options.store,
             "without": options.without,
             "is_async": options.kinds == "async" or (options.kinds == "mixed" and index % 2 == 1),
@@ -243,6 +246,7 @@ class Run:
         for worker in self.workers:
             worker.go_on()
         self.journal.write("faults end")
+        self._until_arrived()
         self._resting("idle")
         patience = max(self.real(4 * LEASE), 15.0) + self.options.users / 15
         self._drain(1, "access_token", [], patience)
@@ -255,6 +259,13 @@ class Run:
         for worker in self.workers:
             worker.order(do="close")
         self._close()
+
+    def _until_arrived(self) -> None:
+        """Wait for the requests that amoCRM keeps: what they do must have been done when everybody is asked."""
+        give_up = boot_time() + self.real(self.delayed)
+        while boot_time() < give_up:
+            self._keep_going()
+            self._pause()
 
     def _resting(self, why: str) -> None:
         for worker in self.workers:
@@ -294,6 +305,7 @@ class Run:
 
     def history(self, *, final: bool) -> History:
         """Return what is known so far: the books first, so that no journal is behind them."""
+        now = self.clock.now()
         presentations = [asdict(seen) for seen in self.amo.presentations()]
         ledger = [asdict(entry) for entry in self.amo.ledger()]
         list(self._read())
@@ -304,6 +316,7 @@ class Run:
             rows=self._rows() if final else None,
             rotation=self.options.rotation,
             speed=self.options.speed,
+            books_at=FOREVER if final else now,
         )
 
     def _judge(self) -> Audit:

@@ -119,8 +119,10 @@ def _dropped(facts: Facts, trip: Trip, lease: Lease, newer: Lease) -> bool:
 def _codes(facts: Facts, seen: list[Record]) -> Iterator[Violation]:
     for place, one in enumerate(seen[:-1]):
         trip = facts.trip_of(one)
-        if one["outcome"] != "issued" or trip is None or trip.answer is None:
+        if one["outcome"] != "issued" or trip is None or not trip.issued or trip.answer is None:
             continue
+        if trip.answer > trip.asked + EXCHANGE - facts.noise:
+            continue  # its reader may have given it up
         again = facts.trip_of(seen[place + 1])
         held = again is not None and facts.stopped(trip.worker, trip.asked, again.asked)
         if facts.death(trip.worker) == float("inf") and not held:

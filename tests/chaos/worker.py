@@ -212,9 +212,10 @@ class Worker:
         return {name: answer[name] for name in ("code", "state", "referer")}
 
     async def step(self) -> None:
+        leaving = self.given["leaving"]
         kinds = (
             (self.ask, 48), (self.ask_and_use, 18), (self.impatient, 8), (self.storm, 6), (self.status, 7), (self.refresh, 4),
-            (self.impatient_refresh, 2), (self.disconnect, 2), (self.connect, 2), (self.walk, 0.3),
+            (self.impatient_refresh, 2), (self.disconnect, leaving), (self.connect, leaving), (self.walk, 0.3),
         )  # fmt: skip
         kind = self.random.choices([one for one, _ in kinds], [weight for _, weight in kinds])[0]
         # some users are asked for all the time, some so seldom that their token has run out
