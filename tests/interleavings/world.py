@@ -736,7 +736,7 @@ class World:
 
     def shared_key(self) -> tuple[object, ...]:
         rows = tuple((user, row_key(row)) for user, row in sorted(self.store._rows.items()))
-        states = tuple(self.store._states.values())
+        states = frozenset(self.store._states.values())
         return (rows, states, self.amocrm.key())
 
     def close(self) -> None:
