@@ -134,6 +134,8 @@ def _sync(url: str, fake: FakeAmoCRM, job: _Job) -> tuple[float, float, int]:
         auth = stack.enter_context(UserAuth(fake.integration(), SQLAlchemyTokenStore(engine), http=http))
         pool = stack.enter_context(ThreadPoolExecutor(job.count + _ASKING))
         idle, slow = _Watch(), _Watch()
+        for watch in (idle, slow):
+            stack.callback(watch.over.set)  # also after a failure: the pool waits for its threads
         watching = [pool.submit(_ask, auth, job.users, idle) for _ in range(_ASKING)]
         time.sleep(job.idle)
         idle.over.set()
