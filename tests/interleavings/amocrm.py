@@ -96,13 +96,10 @@ class AmoCRM:
         return self._issue(grant, name, None, now)
 
     def _issue(self, grant: Grant, name: str, parent: Pair | None, now: float) -> Pair:
-        pair = Pair(grant, f"e30.{self._claims(grant.user)}.{name}", f"r.{name}", now + LIFETIME, parent)
+        pair = Pair(grant, f"e30.{claims_of(grant.user, self.lookup)}.{name}", f"r.{name}", now + LIFETIME, parent)
         grant.pairs.append(pair)
         self.by_refresh[pair.refresh] = self.by_access[pair.access] = pair
         return pair
-
-    def _claims(self, user: str) -> str:
-        return _claims(user, self.lookup)
 
     def refresh(self, token: str, host: str, name: str, now: float) -> tuple[Reply, Pair | None]:
         """Spend a refresh token at ``host``; the new pair's tokens are named after ``name``."""
@@ -177,7 +174,8 @@ class AmoCRM:
 _CLAIMS: dict[tuple[str, bool], str] = {}
 
 
-def _claims(user: str, lookup: bool) -> str:
+def claims_of(user: str, lookup: bool = False) -> str:
+    """The middle part of an access token of ``user``, with the look-up's host in it or without."""
     known = _CLAIMS.get((user, lookup))
     if known is None:
         number = sum(user.encode()) + 1

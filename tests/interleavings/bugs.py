@@ -128,7 +128,7 @@ class _Unshielded:
 
     def start(self, _key: object, work: Callable[[], Any], _mine: set[object]) -> Any:
         class Flight:
-            async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+            async def wait(self, timeout: float | None = None) -> Any:
                 return await work()
 
         return Flight()
@@ -176,17 +176,83 @@ class Bug:
 
 BUGS = [
     Bug("a lease that is granted twice", "three callers", "strict", "had spent it", store=GrantsTwice),
-    Bug("a commit without compare-and-swap undoes a disconnect", "two callers and a disconnect", "strict", "came back", store=CommitsBlindly),
-    Bug("a commit without compare-and-swap undoes a reconnect", "two callers and a reconnect", "strict", "overwritten", store=CommitsBlindly),
-    Bug("condemning without another look", "two callers, and time passes", "strict", "another look", rig=condemns_at_once),
+    Bug(
+        "a commit without compare-and-swap undoes a disconnect",
+        "two callers and a disconnect",
+        "strict",
+        "came back",
+        store=CommitsBlindly,
+    ),
+    Bug(
+        "a commit without compare-and-swap undoes a reconnect",
+        "two callers and a reconnect",
+        "strict",
+        "overwritten",
+        store=CommitsBlindly,
+    ),
+    Bug(
+        "condemning without another look",
+        "two callers, and time passes",
+        "strict",
+        "another look",
+        rig=condemns_at_once,
+    ),
     Bug("no previous token to fall back on", "two callers, and time passes", "lenient", "is lost", store=KeepsNoSpare),
-    Bug("no doubt about a lease that ran out unreported", "two callers, and time passes", "lenient", "is lost", store=TrustsTheSilent),
-    Bug("a commit that misses hands out its own pair", "two callers, and time passes", "lenient", "never the row's", rig=hands_out_its_own),
-    Bug("no look at the deadline before the send", "two callers, and time passes", "strict", "was over", rig=has_no_deadline),
-    Bug("a disconnect that only marks the row", "two callers and a disconnect", "strict", "disconnected", store=OnlyMarks),
-    Bug("a failure noted on anybody's lease", "two callers, an answer is lost, and time passes", "strict", "ended the lease", store=NotesAnybodysFailure),
+    Bug(
+        "no doubt about a lease that ran out unreported",
+        "two callers, and time passes",
+        "lenient",
+        "is lost",
+        store=TrustsTheSilent,
+    ),
+    Bug(
+        "a commit that misses hands out its own pair",
+        "two callers, and time passes",
+        "lenient",
+        "never the row's",
+        rig=hands_out_its_own,
+    ),
+    Bug(
+        "no look at the deadline before the send",
+        "two callers, and time passes",
+        "strict",
+        "was over",
+        rig=has_no_deadline,
+    ),
+    Bug(
+        "a disconnect that only marks the row",
+        "two callers and a disconnect",
+        "strict",
+        "disconnected",
+        store=OnlyMarks,
+    ),
+    Bug(
+        "a failure noted on anybody's lease",
+        "two callers, an answer is lost, and time passes",
+        "strict",
+        "ended the lease",
+        store=NotesAnybodysFailure,
+    ),
     Bug("a late pair that leaves the mark", "two callers, and time passes", "strict", "is lost", store=KeepsTheMark),
-    Bug("no shield around the exchange", "a caller who is cancelled, and two others", "strict", "is lost", rig=has_no_shield),
-    Bug("a pair that is dropped when the commit fails", "two callers, and the store fails once", "strict", "is lost", rig=drops_the_pair),
-    Bug("an unsaved connection that knows of no disconnect", "a first connect that cannot be saved, and a disconnect", "strict", "came back", rig=sees_no_departures),
+    Bug(
+        "no shield around the exchange",
+        "a caller who is cancelled, and two others",
+        "strict",
+        "is lost",
+        rig=has_no_shield,
+    ),
+    Bug(
+        "a pair that is dropped when the commit fails",
+        "two callers, and the store fails once",
+        "strict",
+        "is lost",
+        rig=drops_the_pair,
+    ),
+    Bug(
+        "an unsaved connection that knows of no disconnect",
+        "a first connect that cannot be saved, and a disconnect",
+        "strict",
+        "came back",
+        rig=sees_no_departures,
+    ),
 ]

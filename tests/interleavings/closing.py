@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from amocrm_userauth.errors import AmoCRMUserAuthError, ReauthorizationRequired
 from tests.interleavings.judge import Violation
-from tests.interleavings.world import CALLS, USER, Actor, World
+from tests.interleavings.world import USER, Actor, World
 
 if TYPE_CHECKING:
     from tests.interleavings.world import Process
@@ -112,11 +112,7 @@ def _ask(world: World, process: "Process", user: str) -> Any:
 
 def run_call(world: World, process: "Process", user: str, kind: str, rejected: str | None = None) -> Any:
     """Make one call, with nothing else going on, and return its outcome."""
-    if rejected is not None:
-        kind = "rejected once"
-        CALLS[kind] = lambda auth, name: auth.access_token(name, rejected=rejected)
-    elif kind == "close":
-        CALLS[kind] = lambda auth, _name: auth.aclose()
+    kind = f"{kind} {rejected or ''}".strip()
     call = world.begin(Actor(process.name, kind, user))
     while not call.ended:
         actions = world.actions()

@@ -163,7 +163,7 @@ class Judge:
 
     def _explained(self, call: Call, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
-            if call.actor.process not in self.world.rules.cancels:
+            if not self.world.rules.cancels:
                 self.broken.append(f"{call.actor} was cancelled by nobody")
             return
         if not isinstance(error, AmoCRMUserAuthError):
@@ -246,7 +246,9 @@ class Judge:
                 return
             old = self.world.amocrm.by_refresh[before.pair.refresh_token]
             if old.grant is not pair.grant:
-                self.broken.append(f"a reconnect was overwritten: {process.name}'s commit replaced the new grant of {user}")
+                self.broken.append(
+                    f"a reconnect was overwritten: {process.name}'s commit replaced the new grant of {user}"
+                )
         elif token.code_hash in self.banned:
             self.broken.append(f"a disconnected user came back: {process.name} stored the connection of {user} late")
         for one in self.presentations:
@@ -310,7 +312,9 @@ class Judge:
         ]
         for one in before:
             if not self._may_be_repeated(one, presented):
-                self.broken.append(f"{presented.token} was presented by {presented.name} although {one.name} had spent it")
+                self.broken.append(
+                    f"{presented.token} was presented by {presented.name} although {one.name} had spent it"
+                )
 
     def _may_be_repeated(self, one: Presentation, by: Presentation) -> bool:
         if one.outcome in {"failed", "elsewhere", "refused"} or one.lost or one.given_up:
@@ -369,6 +373,7 @@ class Judge:
             and (not one.answered or one.lost or not one.process.alive)
             for one in self.presentations
         )
+
 
 def _short(token: str) -> str:
     return token.rpartition(".")[2]

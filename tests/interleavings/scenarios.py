@@ -14,7 +14,7 @@ READINGS = {
 PAST_LEASE = LEASE + 1
 AMOCRM_FAILS = {"send": ("lost", "503", "503*", "429", "unconnected")}
 LOST = {"send": ("lost",)}
-STORE_FAILS = {name: ("fail", "fail*") for name in ("get", "commit", "take_lease", "note_failure")}
+STORE_FAILS = dict.fromkeys(("get", "commit", "take_lease", "note_failure"), ("fail", "fail*"))
 COMMIT_FAILS = {"commit": ("fail", "fail*")}
 PUT_FAILS = {"put": ("fail", "fail*")}
 
@@ -62,7 +62,9 @@ SCENARIOS = [
     Scenario("three callers, and amoCRM fails once", THREE, Rules(faults=AMOCRM_FAILS), ALL),
     Scenario("two callers, and amoCRM fails twice", TWO, Rules(faults=AMOCRM_FAILS, fault_budget=2), ALL),
     Scenario("two callers, an answer is lost, and time passes", TWO, Rules(faults=LOST, jumps=PASSES)),
-    Scenario("two callers, amoCRM fails, and time passes", TWO, Rules(faults=AMOCRM_FAILS, jumps=PASSES), ALL, long=True),
+    Scenario(
+        "two callers, amoCRM fails, and time passes", TWO, Rules(faults=AMOCRM_FAILS, jumps=PASSES), ALL, long=True
+    ),
     Scenario("ahead of time, amoCRM fails once", THREE, Rules(row="due", faults=AMOCRM_FAILS)),
     Scenario("a moved account, and one crashes", TWO, Rules(lookup=True, moved=True, crashes=("A",))),
     Scenario("a moved account, and amoCRM fails once", TWO, Rules(lookup=True, moved=True, faults=AMOCRM_FAILS)),
@@ -74,32 +76,72 @@ SCENARIOS = [
     Scenario("two callers, and the store fails once", TWO, Rules(faults=STORE_FAILS)),
     Scenario("two callers, and the store fails twice", TWO, Rules(faults=STORE_FAILS, fault_budget=2)),
     Scenario("two callers, a commit fails, and time passes", TWO, Rules(faults=COMMIT_FAILS, jumps=PASSES)),
-    Scenario("a commit fails for long, and time passes", TWO, Rules(faults=COMMIT_FAILS, fault_budget=2, jumps=PASSES), ALL, long=True),
-    Scenario("a commit fails for long, and one crashes", TWO, Rules(faults=COMMIT_FAILS, fault_budget=2, crashes=("A",))),
+    Scenario(
+        "a commit fails for long, and time passes",
+        TWO,
+        Rules(faults=COMMIT_FAILS, fault_budget=2, jumps=PASSES),
+        ALL,
+        long=True,
+    ),
+    Scenario(
+        "a commit fails for long, and one crashes", TWO, Rules(faults=COMMIT_FAILS, fault_budget=2, crashes=("A",))
+    ),
     # leaving
     Scenario("two callers and a disconnect", "A token, B token, C disconnect", Rules()),
     Scenario("a caller, a disconnect, and time passes", "A token, C disconnect", Rules(jumps=PASSES)),
-    Scenario("a caller, a disconnect, and a commit fails", "A token, C disconnect", Rules(faults=COMMIT_FAILS, fault_budget=2)),
-    Scenario("two callers, a disconnect, and time passes", "A token, B token, C disconnect", Rules(jumps=PASSES), ALL, long=True),
-    Scenario("a caller and a disconnect in one process, a commit fails", "A token, A disconnect", Rules(faults=COMMIT_FAILS, fault_budget=2)),
-    Scenario("the same, and a caller elsewhere", "A token, A disconnect, B token", Rules(faults=COMMIT_FAILS), long=True),
+    Scenario(
+        "a caller, a disconnect, and a commit fails",
+        "A token, C disconnect",
+        Rules(faults=COMMIT_FAILS, fault_budget=2),
+    ),
+    Scenario(
+        "two callers, a disconnect, and time passes",
+        "A token, B token, C disconnect",
+        Rules(jumps=PASSES),
+        ALL,
+        long=True,
+    ),
+    Scenario(
+        "a caller and a disconnect in one process, a commit fails",
+        "A token, A disconnect",
+        Rules(faults=COMMIT_FAILS, fault_budget=2),
+    ),
+    Scenario(
+        "the same, and a caller elsewhere", "A token, A disconnect, B token", Rules(faults=COMMIT_FAILS), long=True
+    ),
     Scenario("a cancelled disconnect, and two callers", "A disconnect, B token, C token", Rules(cancels=("A",))),
     Scenario("a disconnect that crashes, and two callers", "A disconnect, B token, C token", Rules(crashes=("A",))),
     # connecting
-    Scenario("two callers and a reconnect", "A token, B token, C connect", Rules()),
-    Scenario("a caller, a reconnect, and time passes", "A token, C connect", Rules(jumps=PASSES)),
-    Scenario("a caller, a disconnect and a reconnect", "A token, B disconnect, C connect", Rules()),
-    Scenario("a first connect that cannot be saved, and a disconnect", "A connect, B disconnect", Rules(row="none", faults=PUT_FAILS, fault_budget=2)),
-    Scenario("a reconnect that cannot be saved, and a disconnect", "A connect, B disconnect", Rules(faults=PUT_FAILS, fault_budget=2)),
-    Scenario("a reconnect that cannot be saved, and a caller", "A connect, B token", Rules(faults=PUT_FAILS, fault_budget=2)),
-    Scenario("a connect and amoCRM fails", "A connect, B token", Rules(faults=AMOCRM_FAILS)),
-    Scenario("a reconnect that crashes, and a caller", "A connect, B token", Rules(crashes=("A",))),
-    Scenario("a reconnect that crashes, and two callers", "A connect, B token, C token", Rules(crashes=("A",)), long=True),
-    Scenario("a cancelled connect, and a caller", "A connect, B token", Rules(cancels=("A",))),
-    Scenario("two connects with one code", "A connect, B connect, C token", Rules(row="none")),
-    Scenario("two connects with one code, and one crashes", "A connect, B connect", Rules(row="none", crashes=("A",))),
-    Scenario("two connects with two codes", "A connect, B connect again", Rules(row="none")),
-    Scenario("two reconnects with two codes, and a caller", "A connect, B connect again, C token", Rules(), long=True),
+    Scenario("two callers and a reconnect", "A token, B token, C connect 1", Rules()),
+    Scenario("a caller, a reconnect, and time passes", "A token, C connect 1", Rules(jumps=PASSES)),
+    Scenario("a caller, a disconnect and a reconnect", "A token, B disconnect, C connect 1", Rules()),
+    Scenario(
+        "a first connect that cannot be saved, and a disconnect",
+        "A connect 1, B disconnect",
+        Rules(row="none", faults=PUT_FAILS, fault_budget=2),
+    ),
+    Scenario(
+        "a reconnect that cannot be saved, and a disconnect",
+        "A connect 1, B disconnect",
+        Rules(faults=PUT_FAILS, fault_budget=2),
+    ),
+    Scenario(
+        "a reconnect that cannot be saved, and a caller",
+        "A connect 1, B token",
+        Rules(faults=PUT_FAILS, fault_budget=2),
+    ),
+    Scenario("a connect and amoCRM fails", "A connect 1, B token", Rules(faults=AMOCRM_FAILS)),
+    Scenario("a reconnect that crashes, and a caller", "A connect 1, B token", Rules(crashes=("A",))),
+    Scenario(
+        "a reconnect that crashes, and two callers", "A connect 1, B token, C token", Rules(crashes=("A",)), long=True
+    ),
+    Scenario("a cancelled connect, and a caller", "A connect 1, B token", Rules(cancels=("A",))),
+    Scenario("two connects with one code", "A connect 1, B connect 1, C token", Rules(row="none")),
+    Scenario(
+        "two connects with one code, and one crashes", "A connect 1, B connect 1", Rules(row="none", crashes=("A",))
+    ),
+    Scenario("two connects with two codes", "A connect 1, B connect 2", Rules(row="none")),
+    Scenario("two reconnects with two codes, and a caller", "A connect 1, B connect 2, C token", Rules(), long=True),
     # a caller who goes away
     Scenario("a caller who is cancelled, and two others", THREE, Rules(cancels=("A",))),
     Scenario("a cancelled refresh in a process with another caller", "A refresh, A token", Rules(cancels=("A",))),

@@ -90,14 +90,18 @@ class Both:
 
 
 _STEPS = st.lists(
-    st.tuples(st.sampled_from(["refresh", "refresh", "look_up", "use", "exchange", "authorize", "old", "move"]), st.integers(0, 5)),
+    st.tuples(
+        st.sampled_from(["refresh", "refresh", "look_up", "use", "exchange", "authorize", "old", "move"]),
+        st.integers(0, 5),
+    ),
     min_size=5,
     max_size=14,
 )
 
 
 @pytest.mark.parametrize(
-    ("rotation", "lenient_until"), [("strict", "refresh"), ("lenient", "refresh"), ("lenient", "access"), ("family", "refresh")]
+    ("rotation", "lenient_until"),
+    [("strict", "refresh"), ("lenient", "refresh"), ("lenient", "access"), ("family", "refresh")],
 )
 def test_the_model_answers_as_the_fake_does(rotation: Any, lenient_until: Any) -> None:
     """Random histories of refreshes, repeats, look-ups, API calls, new grants and moves, in every reading."""

@@ -16,7 +16,9 @@ _LONG = os.environ.get("AMOCRM_TEST_LONG") == "1"
 @pytest.mark.parametrize(
     ("scenario", "reading"),
     [
-        pytest.param(scenario, reading, id=f"{scenario.name}-{reading}", marks=pytest.mark.long if scenario.long else ())
+        pytest.param(
+            scenario, reading, id=f"{scenario.name}-{reading}", marks=pytest.mark.long if scenario.long else ()
+        )
         for scenario, reading in runs(long=True)
     ],
 )

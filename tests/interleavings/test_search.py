@@ -26,8 +26,8 @@ _SMALL = [
     Scenario("a disconnect, and time passes", "A token, B disconnect", Rules(jumps=PASSES)),
     Scenario("a disconnect in one process", "A token, A disconnect", Rules(faults=COMMIT_FAILS)),
     Scenario("two callers and a disconnect", "A token, B token, C disconnect", Rules()),
-    Scenario("a reconnect", "A token, B connect", Rules()),
-    Scenario("an unsaved connect", "A connect, B disconnect", Rules(row="none", faults=PUT_FAILS, fault_budget=2)),
+    Scenario("a reconnect", "A token, B connect 1", Rules()),
+    Scenario("an unsaved connect", "A connect 1, B disconnect", Rules(row="none", faults=PUT_FAILS, fault_budget=2)),
 ]
 
 
@@ -59,7 +59,9 @@ def test_a_search_stops_at_its_bound_and_says_so() -> None:
     assert "bound: 5 executions" in command.line(scenario, "strict", result)
 
 
-def test_a_violation_is_told_with_its_replay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_violation_is_told_with_its_replay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The printed command runs the schedule again and finds the same."""
     bug = "a commit without compare-and-swap undoes a disconnect"
     monkeypatch.setattr(sys, "argv", ["interleavings", "--bug", bug, "--only", "two callers and a disconnect/strict"])

@@ -70,9 +70,7 @@ class Action:
         if not self.process or not other.process or self.process == other.process:
             return False
         return not any(
-            what == resource and (writes or also)
-            for resource, writes in self.touches
-            for what, also in other.touches
+            what == resource and (writes or also) for resource, writes in self.touches for what, also in other.touches
         )
 
 
@@ -243,24 +241,36 @@ def determined() -> Iterator[None]:
         log.setLevel(level)
 
 
-async def _connect(auth: AsyncUserAuth, user: str, number: int) -> Any:
-    return await auth.connect(user, code=code_of(user, number), state=state_of(user, number), referer=f"{user}.amocrm.ru")
-
-
-CALLS: dict[str, Callable[[AsyncUserAuth, str], Awaitable[Any]]] = {
-    "token": lambda auth, user: auth.access_token(user),
-    "rejected": lambda auth, user: auth.access_token(user, rejected=access_of(user)),
-    "refresh": lambda auth, user: auth.refresh(user),
-    "disconnect": lambda auth, user: auth.disconnect(user),
-    "connect": partial(_connect, number=1),
-    "connect again": partial(_connect, number=2),
-}
-_NUMBERS = {"connect": 1, "connect again": 2}
-
-
 def access_of(user: str) -> str:
     """The access token that ``user`` starts with."""
-    return f"e30.{amocrm._claims(user, False)}.{user}0"
+    return f"e30.{amocrm.claims_of(user)}.{user}0"
+
+
+def _host(user: str) -> str:
+    return PROCESS.get().world.amocrm.host(user)
+
+
+async def _connect(auth: AsyncUserAuth, user: str, number: str) -> Any:
+    return await auth.connect(
+        user, code=code_of(user, int(number)), state=state_of(user, int(number)), referer=_host(user)
+    )
+
+
+async def _connect_anew(auth: AsyncUserAuth, user: str, number: str) -> Any:
+    request = await auth.begin(user)
+    return await auth.connect(user, code=code_of(user, int(number)), state=request.state, referer=_host(user))
+
+
+# by the first word of an actor's kind; the rest of it is the third argument
+CALLS: dict[str, Callable[[AsyncUserAuth, str, str], Awaitable[Any]]] = {
+    "token": lambda auth, user, _: auth.access_token(user),
+    "rejected": lambda auth, user, token: auth.access_token(user, rejected=token or access_of(user)),
+    "refresh": lambda auth, user, _: auth.refresh(user),
+    "disconnect": lambda auth, user, _: auth.disconnect(user),
+    "connect": _connect,
+    "connect_anew": _connect_anew,
+    "close": lambda auth, _user, _: auth.aclose(),
+}
 
 
 class World:
@@ -295,13 +305,13 @@ class World:
             if actor.process not in self.processes:
                 self.start_process(actor.process, shared=sum(a.process == actor.process for a in actors) > 1)
         for user in sorted({actor.user for actor in actors}):
-            self._populate(user)
+            self.populate(user)
 
     def _local_time(self) -> float:
         process = PROCESS.get(None)
         return self.now if process is None else process.monotonic()
 
-    def _populate(self, user: str) -> None:
+    def populate(self, user: str) -> None:
         self.amocrm.codes |= {code_of(user, number): user for number in (1, 2)}
         if self.rules.row == "none":
             return
@@ -416,9 +426,10 @@ class World:
 
     def _touches_first(self, actor: Actor) -> Touches:
         """What a caller's first step touches, known before it is made."""
-        if actor.kind in _NUMBERS:
-            return frozenset([(hash_code(code_of(actor.user, _NUMBERS[actor.kind])), False)])
-        if actor.kind == "disconnect":
+        kind, _, number = actor.kind.partition(" ")
+        if kind == "connect":
+            return frozenset([(hash_code(code_of(actor.user, int(number))), False)])
+        if kind == "disconnect":
             return frozenset([(leaving._mark(actor.user), True), (ENDS, False)])
         return frozenset([(f"row of {actor.user}", False)])
 
@@ -496,16 +507,16 @@ class World:
                 found.append(Action(label, actor.process, touches, partial(self._begin, number)))
             busy.add(actor.process)
         taken: dict[str, int] = {}
-        for gate in self._open_gates():
+        for gate in self.open_gates():
             name = gate.process.name
             count = taken[f"{name}:{gate.op}"] = taken.get(f"{name}:{gate.op}", 0) + 1
             label = f"{name}:{gate.op}" if count == 1 else f"{name}:{gate.op}.{count}"
-            found.append(Action(label, name, gate.touches, partial(self._release, gate, "", label)))
+            found.append(Action(label, name, gate.touches, partial(self.release, gate, "", label)))
             busy.add(name)
             if self.faults and gate.process.alive and not gate.future.done():
                 touches = gate.touches | {(FAULTS, True)}
                 found.extend(
-                    Action(f"{label}/{variant}", name, touches, partial(self._release, gate, variant, label))
+                    Action(f"{label}/{variant}", name, touches, partial(self.release, gate, variant, label))
                     for variant in gate.variants
                 )
         found += self._timeouts()
@@ -525,7 +536,7 @@ class World:
         ]
         return found
 
-    def _open_gates(self) -> list[Gate]:
+    def open_gates(self) -> list[Gate]:
         self.gates = [
             gate
             for gate in self.gates
@@ -591,7 +602,7 @@ class World:
         # a caller who has not yet asked for anything is one who has not yet begun
         gate = next((gate for gate in reversed(self.gates) if gate.process is process), None)
         if gate is not None and not gate.on_the_wire and not process.shared:
-            self._release(gate, "", f"{process.name}:{gate.op}")
+            self.release(gate, "", f"{process.name}:{gate.op}")
 
     def begin(self, actor: Actor) -> Call:
         """Let an actor make its call."""
@@ -607,7 +618,8 @@ class World:
 
     async def _called(self, process: Process, call: Call) -> None:
         try:
-            outcome: Any = await CALLS[call.actor.kind](process.service, call.actor.user)
+            kind, _, more = call.actor.kind.partition(" ")
+            outcome: Any = await CALLS[kind](process.service, call.actor.user, more)
             if isinstance(outcome, str) and self.rules.lenient_until == "access":
                 outcome = await self._used(process.service, call.actor.user, outcome)
         except asyncio.CancelledError as error:
@@ -628,7 +640,7 @@ class World:
     def _accepts(self, token: str, _variant: str) -> bool:
         return self.amocrm.accepts(token, self.now)
 
-    def _release(self, gate: Gate, variant: str, label: str) -> None:
+    def release(self, gate: Gate, variant: str, label: str) -> None:
         self.gates.remove(gate)
         process, future = gate.process, gate.future
         self.faults -= bool(variant)
@@ -668,7 +680,11 @@ class World:
         return any(gate.presentation is presented and not gate.future.done() for gate in self.gates)
 
     def _jump(self, number: int) -> None:
-        self.now += self.jumps.pop(number)
+        self.pass_time(self.jumps.pop(number))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; whoever stands at a gate is stopped meanwhile."""
+        self.now += seconds
         self.judge.late = True
 
     def _crash(self, name: str) -> None:
@@ -687,6 +703,10 @@ class World:
 
     def _cancel(self, process: Process, task: Any, label: str) -> None:
         self.cancels -= 1
+        self.cancel(process, task, label)
+
+    def cancel(self, process: Process, task: Any, label: str) -> None:
+        """Cancel one caller."""
         process.sees(label, "")
         task.cancel()
         self.loop.drain()
@@ -703,10 +723,10 @@ class World:
         """Let the action of this name happen."""
         self._wake()
         taken = 0
-        for gate in self._open_gates():
+        for gate in self.open_gates():
             taken += label.startswith(f"{gate.process.name}:{gate.op}")
             if label == f"{gate.process.name}:{gate.op}" and taken == 1:
-                self._release(gate, "", label)
+                self.release(gate, "", label)
                 return
         for action in self.actions():
             if action.label == label:
