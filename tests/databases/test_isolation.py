@@ -140,7 +140,7 @@ _IN_PROCESSES = [
     pytest.param(
         name,
         level,
-        marks=() if (name, level) in {("psycopg", "SERIALIZABLE"), ("pymysql", "AUTOCOMMIT")} else pytest.mark.long,
+        marks=() if (name, level) == ("pymysql", "AUTOCOMMIT") else pytest.mark.long,
         id=f"{name} {level.lower()}",
     )
     for name, level in _ALL

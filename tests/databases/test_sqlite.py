@@ -17,6 +17,13 @@ from tests.databases.kit import DRIVERS, Given, Service, is_clear, on_statement,
 USER = "42"
 NAMES = ["pysqlite", "aiosqlite"]
 MODES = ["DELETE", "WAL"]
+PLACES = [
+    pytest.param(
+        name, mode, marks=() if (name, mode) in {("pysqlite", "DELETE"), ("aiosqlite", "WAL")} else pytest.mark.long
+    )
+    for name in NAMES
+    for mode in MODES
+]
 BUSY = 0.2
 
 
@@ -65,8 +72,7 @@ async def test_locked_for_less_than_the_busy_timeout(name: str, mode: str, tmp_p
         assert service.names() == ["Refreshed", "Refreshed"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "mode"), PLACES)
 async def test_locked_for_long_before_the_refresh(name: str, mode: str, tmp_path: Path) -> None:
     """After a bounded wait callers are told what to do, and no token was spent."""
     path = tmp_path / "db.sqlite3"
@@ -85,8 +91,7 @@ async def test_locked_for_long_before_the_refresh(name: str, mode: str, tmp_path
         assert await service.auth.access_token(USER)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "mode"), PLACES)
 async def test_locked_for_long_at_the_commit(name: str, mode: str, tmp_path: Path) -> None:
     """The pair in hand is kept, and saved by the next call after the lock has gone."""
     path = tmp_path / "db.sqlite3"

@@ -104,7 +104,7 @@ async def test_times_keep_their_microseconds(given: Given) -> None:
     assert (await given.store.take_lease(**lease("user-0", holder="b", at=end))).lease_holder == "b"
 
 
-@pytest.mark.parametrize("size", [4096, 16_384])
+@pytest.mark.parametrize("size", [pytest.param(4096, marks=pytest.mark.long), 16_384])
 async def test_long_tokens_come_back_whole(given: Given, size: int) -> None:
     """Three tokens of 4 KiB, and of the most that is accepted, encrypted, for an id of 1020 bytes."""
     user = "\U0001f600" * 255
