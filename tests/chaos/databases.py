@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,21 @@ class Database:
 
     def create_schema(self) -> None:
         """Make the tables."""
-        engine = create_engine(self.url, poolclass=NullPool)
-        SQLAlchemyTokenStore(engine).create_schema()
+        with self._store() as store:
+            store.create_schema()
 
     def rows(self, users: list[str]) -> dict[str, Any]:
         """Return every user's row."""
-        engine = create_engine(self.url, poolclass=NullPool)
-        store = SQLAlchemyTokenStore(engine)
-        return {user: store.get(user) for user in users}
+        with self._store() as store:
+            return {user: store.get(user) for user in users}
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[SQLAlchemyTokenStore]:
+        engine = create_engine(self.url, pool_size=1)
+        try:
+            yield SQLAlchemyTokenStore(engine)
+        finally:
+            engine.dispose()
 
 
 class SQLite(Database):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from amocrm_userauth.testing import FakeAmoCRM
 from tests.chaos.options import LEASE, POINTS, Options
 
 if TYPE_CHECKING:
+    from amocrm_userauth.testing._fake.handle import At
     from tests.chaos.run import Run
 
 _ARMED = 8.0
@@ -136,30 +138,30 @@ def _outage(run: "Run", fault: Planned) -> None:
 def _answers(run: "Run", fault: Planned) -> None:
     run.note(fault)
     run.delayed = max(run.delayed, fault.seconds)
-    amo, either, seconds = run.amo, fault.either, run.real(fault.seconds)
-    match fault.kind:
-        case "slow":
-            amo.delay_next(None, seconds, at="before" if either else "after", times=8)
-        case "late":
-            amo.delay_next(None, seconds, at="before" if either else "after", times=4)
-        case "overtake":
-            amo.delay_next(fault.user, seconds)  # the first request arrives after the second, which it does not know of
-        case "drop":
-            amo.drop_answer_next(None, times=2)
-        case "cut":
-            amo.fail_next(None, kind="cut" if either else "truncated", status=200, times=2)
-        case "drip":
-            amo.drip_next(None, 0.003 if either else 0.0001, times=2)
-        case "limited":
-            amo.fail_next(None, status=429, kind="json" if either else "html", retry_after=5, times=5)
-        case "forbidden":
-            amo.fail_next(None, status=403, times=5)
-        case "error":
-            amo.fail_next(None, status=500 if either else 504, times=4)
-        case "lookup":
-            amo.fail_next(None, status=500, kind="silence" if either else "json", on="lookup", times=5)
-        case _:
-            raise AssertionError(fault.kind)
+    _ARRANGE[fault.kind](run.amo, fault, run.real(fault.seconds))
+
+
+def _when(fault: Planned) -> "At":
+    return "before" if fault.either else "after"
+
+
+_ARRANGE: dict[str, Callable[[FakeAmoCRM, Planned, float], None]] = {
+    "slow": lambda amo, fault, seconds: amo.delay_next(None, seconds, at=_when(fault), times=8),
+    "late": lambda amo, fault, seconds: amo.delay_next(None, seconds, at=_when(fault), times=4),
+    # the first request arrives after the second, which does not know of it
+    "overtake": lambda amo, fault, seconds: amo.delay_next(fault.user, seconds),
+    "drop": lambda amo, _, __: amo.drop_answer_next(None, times=2),
+    "cut": lambda amo, fault, _: amo.fail_next(None, kind="cut" if fault.either else "truncated", status=200, times=2),
+    "drip": lambda amo, fault, _: amo.drip_next(None, 0.003 if fault.either else 0.0001, times=2),
+    "limited": lambda amo, fault, _: amo.fail_next(
+        None, status=429, kind="json" if fault.either else "html", retry_after=5, times=5
+    ),
+    "forbidden": lambda amo, _, __: amo.fail_next(None, status=403, times=5),
+    "error": lambda amo, fault, _: amo.fail_next(None, status=500 if fault.either else 504, times=4),
+    "lookup": lambda amo, fault, _: amo.fail_next(
+        None, status=500, kind="silence" if fault.either else "json", on="lookup", times=5
+    ),
+}
 
 
 def _move(run: "Run", fault: Planned) -> None:
@@ -178,7 +180,7 @@ _DO: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("kill", "stop", "stop-long", "kill-at", "stop-at", "stop-long-at"), _signal),
     **dict.fromkeys(("database-restart", "database-cut", "database-lock"), _database),
     **dict.fromkeys(("down", "unavailable"), _outage),
-    **dict.fromkeys(("slow", "late", "overtake", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup"), _answers),
+    **dict.fromkeys(_ARRANGE, _answers),
     "move": _move,
     "expire": _expire,
 }

@@ -21,6 +21,9 @@ class Journal:
         self.who = who
         self._numbers = itertools.count(1)
 
+    def close(self) -> None:
+        os.close(self._file)
+
     def number(self) -> str:
         """Return a name for one call or request, unique in the run."""
         return f"{self.who}-{next(self._numbers)}"

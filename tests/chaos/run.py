@@ -59,6 +59,7 @@ class Run:
     def go(self) -> Audit:
         """Do all of it and return the verdict."""
         with contextlib.ExitStack() as stack:
+            stack.callback(self.journal.close)
             self._open(stack)
             self._connect_everybody()
             self._harass()
@@ -335,12 +336,14 @@ def _told(row: Any) -> Record:
 
 def _end(process: "subprocess.Popen[str]") -> None:
     assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.close()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    process.stdout.close()
 
 
 @contextlib.contextmanager

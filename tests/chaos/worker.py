@@ -143,7 +143,9 @@ class Worker:
 
     async def ask(self, user: str, **more: Any) -> Any:
         result = await self.do("access_token", user, "access_token", user, **more)
-        if (isinstance(result, NotConnected) and self.random.random() < 0.7) or (isinstance(result, GrantRevoked) and self.random.random() < 0.5):
+        if (isinstance(result, NotConnected) and self.random.random() < 0.7) or (
+            isinstance(result, GrantRevoked) and self.random.random() < 0.5
+        ):
             await self.connect(user)
         return result
 
