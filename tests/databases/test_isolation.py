@@ -19,6 +19,7 @@ from tests.databases.kit import (
     address_of,
     claim,
     lease,
+    on_statement,
     opened,
     together,
     token,
@@ -134,6 +135,22 @@ async def test_races_have_one_winner(name: str, level: str, request: pytest.Fixt
     database = address_of(driver, request, tmp_path)
     async with opened(driver, database, prefix="races", on_connect=DEFAULTS[driver.kind], **options) as given:
         await asyncio.wait_for(race(given, 2), 60)
+
+
+@pytest.mark.parametrize("name", ["psycopg", "asyncpg", "pymysql", "asyncmy"])
+async def test_an_autocommit_engine_is_given_transactions(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Nobody sees a write before the store has seen its result, or a winner might be told of its successor."""
+    driver = DRIVERS[name]
+    database = address_of(driver, request, tmp_path)
+    async with opened(driver, database, prefix="autocommit", isolation_level="AUTOCOMMIT") as given:
+        await given.store.put(token("bob"))
+        seen: list[Any] = []
+        on_statement(given, "SELECT", lambda: seen.extend(given.rows("lease_holder")))
+        assert (await given.store.take_lease(**lease("bob"))).lease_holder == "holder"
+        assert seen == [(None,)]
+        assert given.rows("lease_holder") == [("holder",)]
 
 
 _IN_PROCESSES = [

@@ -172,6 +172,7 @@ async def test_a_lease_that_is_long_in_coming(name: str, request: pytest.Fixture
         while service.auth._mine:  # the late holder gives its lease back
             await asyncio.sleep(0.02)
         assert (await given.store.get(USER)).lease_holder is None
+        assert service.token_calls() == 0
         for _ in range(20):  # a busy machine may need more than the short budgets of this test
             with suppress(RefreshInProgress):
                 assert await service.auth.access_token(USER)
