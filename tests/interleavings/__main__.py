@@ -12,6 +12,11 @@ from tests.interleavings.world import World
 _HEAD = f"{'scenario':60} {'reading':14} {'schedules':>9} {'lost':>6} {'states':>7} {'longest':>7} {'seconds':>7}"
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def line(scenario: Scenario, reading: str, result: Result) -> str:
     """One line of the table."""
     bound = "" if result.complete else f"  bound: {result.executions} executions"
@@ -46,20 +51,19 @@ def main() -> int:
         name, _, reading = name.rpartition("/")
         scenario = next(one for one in SCENARIOS if one.name == name)
         make = partial(World, scenario.rules_in(reading), scenario.cast(), **planted)
-        why = replay(make, [step.strip() for step in steps.split(",")], print)
-        print(why or "no invariant is broken")
+        why = replay(make, [step.strip() for step in steps.split(",")], _say)
+        _say(why or "no invariant is broken")
         return why is not None
-    print(_HEAD)
+    _say(_HEAD)
     results = []
     for scenario, reading in runs(long=options.long):
         if options.only not in f"{scenario.name}/{reading}":
             continue
         make = partial(World, scenario.rules_in(reading), scenario.cast(), **planted)
         results.append(explore(make, limit=options.limit))
-        print(line(scenario, reading, results[-1]), told(scenario, reading, results[-1]), sep="\n", end="", flush=True)
-        print()
+        _say(f"{line(scenario, reading, results[-1])}\n{told(scenario, reading, results[-1])}".rstrip())
     total = sum(result.schedules for result in results), sum(result.seconds for result in results)
-    print(f"{len(results)} explorations, {total[0]} schedules, {total[1]:.0f} s")
+    _say(f"{len(results)} explorations, {total[0]} schedules, {total[1]:.0f} s")
     return any(result.found for result in results)
 
 

@@ -55,20 +55,24 @@ def _nobody_waits(world: World) -> None:
         raise Violation(f"the event loop complained: {world.loop.complaints[0].get('message')}")
 
 
+def _has_left(world: World, user: str) -> bool:
+    """Say whether nobody is connected. Raises ``Violation`` if somebody should be, or should not."""
+    left = world.judge.disconnected
+    if user in left:
+        _ask_each(world, user)
+    there = world.store._rows.get(user) is not None
+    if there and user in left:
+        raise Violation(f"{user} disconnected and is connected")
+    if not there and user not in left and world.rules.row != "none":
+        raise Violation(f"the row of {user} is gone although nobody disconnected")
+    return not there
+
+
 def _is_lost(world: World, user: str) -> bool:
     """Ask for tokens for three days. Raises ``Violation`` if the user is lost and should not be."""
-    row, judge = world.store._rows.get(user), world.judge
-    if user in judge.disconnected:
-        _ask_each(world, user)
-        if user in judge.disconnected:
-            if world.store._rows.get(user) is not None:
-                raise Violation(f"{user} disconnected and is connected")
-            return False
-        row = world.store._rows.get(user)
-    if row is None:
-        if world.rules.row != "none":
-            raise Violation(f"the row of {user} is gone although nobody disconnected")
+    if _has_left(world, user):
         return False
+    judge = world.judge
     excused = judge.may_be_lost(user)
     last = world.processes.get(_LAST) or world.start_process(_LAST)
     for _ in range(3):

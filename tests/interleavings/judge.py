@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from amocrm_userauth import UserToken
+from amocrm_userauth._core.decisions import expires_at
 from amocrm_userauth.errors import (
     AmoCRMUnavailable,
     AmoCRMUserAuthError,
@@ -19,6 +20,8 @@ from amocrm_userauth.errors import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tests.interleavings.amocrm import Pair
     from tests.interleavings.world import Actor, Process, World
 
@@ -94,6 +97,7 @@ class Judge:
         self.banned: set[str] = set()
         self.trouble = False
         self.store_trouble = False
+        self.good_until: dict[str, datetime] = {}
         self.late = False
         self.broken: list[str] = []
 
@@ -129,6 +133,8 @@ class Judge:
             call.absent = True
             return
         call.tokens.add(row.pair.access_token)
+        # as far as can be known: an answer may have been read long after it was given
+        self.good_until[row.pair.access_token] = expires_at(row)
         call.marked = call.marked or row.reauth_reason is not None
 
     def _shown(self, user: str) -> None:
@@ -152,7 +158,7 @@ class Judge:
         if pair is None or pair.grant.user != user:
             self.broken.append(f"{process.name} handed out a token that is not {user}'s: {_short(token)}")
             return
-        if world.amocrm.by_access[token].expires_at <= process.monotonic():
+        if token in self.good_until and self.good_until[token] <= process.wall():
             self.broken.append(f"{process.name} handed out a token that has run out: {_short(token)}")
         unsaved = process.service._scope.unsaved.get(user)
         in_hand = unsaved is not None and unsaved.token.pair.access_token == token and self.store_trouble
