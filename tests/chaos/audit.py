@@ -5,8 +5,11 @@ from collections import Counter
 from tests.chaos import callers, growth, lives, losses, spends
 from tests.chaos.facts import Facts, History
 from tests.chaos.findings import Audit
+from tests.chaos.stories import story
 
 __all__ = ["Audit", "History", "audited"]
+
+_STORIES = 3
 
 
 def audited(history: History) -> Audit:
@@ -20,13 +23,16 @@ def audited(history: History) -> Audit:
         *callers.violations(facts),
         *growth.violations(facts),
     ]
+    found.sort(key=lambda violation: (violation.rule, violation.at))
+    begins = facts.others["begins"][0]["t"] if facts.others["begins"] else 0.0
     return Audit(
-        violations=sorted(found, key=lambda violation: (violation.rule, violation.at)),
+        violations=found,
         losses=lost,
         counts=_counts(facts),
         figures=callers.durations(facts),
         held=growth.held(facts),
-        begins=facts.others["begins"][0]["t"] if facts.others["begins"] else 0.0,
+        stories={one.user: story(history, one, begins) for one in found[:_STORIES] if one.user},
+        begins=begins,
     )
 
 
@@ -48,6 +54,9 @@ def _counts(facts: Facts) -> dict[str, Counter[str]]:
                 "tokens used at the API": len(facts.others["used"]),
                 "tokens that had run out by amoCRM's clock, not by the worker's": callers.stale(facts),
                 "presentations of a spare": spends.spares(facts),
+                "requests whose sender was stopped between its last look at the clock and the wire": sum(
+                    spends.overtaken(facts, seen, facts.trip_of(seen)) for seen in facts.history.presentations
+                ),
                 "processes born": len(facts.others["born"]),
             }
         ),

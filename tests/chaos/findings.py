@@ -45,6 +45,7 @@ class Audit:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     held: dict[str, tuple[dict[str, float], dict[str, float]]] = field(default_factory=dict)
+    stories: dict[str, list[str]] = field(default_factory=dict)
     begins: float = 0.0
 
     @property

@@ -7,7 +7,11 @@ from tests.chaos.findings import Loss, Violation
 from tests.chaos.journal import Record
 from tests.chaos.options import EXCHANGE, LEASE
 
-_ALLOWED = {"strict": {"killed", "cut", "late"}, "lenient": set[str](), "family": {"killed", "cut", "late", "stopped"}}
+_ALLOWED = {
+    "strict": {"killed", "cut", "late", "reconnected"},
+    "lenient": set[str](),
+    "family": {"killed", "cut", "late", "reconnected", "stopped"},
+}
 
 
 def losses(facts: Facts) -> list[Loss]:
@@ -15,12 +19,7 @@ def losses(facts: Facts) -> list[Loss]:
     found: dict[tuple[str, str], Loss] = {}
     for user, writes in facts.writes.items():
         for write in writes:
-            if (
-                write.kind == "note"
-                and write.mark
-                and write.result
-                and not _cleared(facts, user, write.revision, write.ended)
-            ):
+            if write.kind == "note" and write.mark and write.result and not _cleared(facts, user, write.revision):
                 if facts.history.rows is None and write.began > facts.end - 2 * LEASE:
                     continue  # a late pair may clear it still
                 lease = facts.leases.get(write.holder)
@@ -42,16 +41,35 @@ def violations(found: list[Loss]) -> Iterator[Violation]:
             yield Violation(2, loss.user, f"lost, and need not be: {loss.how}", loss.at)
 
 
-def _cleared(facts: Facts, user: str, revision: str, since: float) -> bool:
-    return any(
-        write.kind == "commit" and write.over == revision and write.result and write.ended >= since
-        for write in facts.writes[user]
-    )
+def _cleared(facts: Facts, user: str, revision: str) -> bool:
+    """Whether the marked pair was replaced after all: a mark is only ever written on a pair that is still there."""
+    return any(write.kind == "commit" and write.over == revision and write.result for write in facts.writes[user])
 
 
 def _loss(facts: Facts, user: str, token: str, at: float) -> Loss:
     kind, how = _why(facts, token)
+    if kind == "stopped" and _reconnected(facts, user, token, at):
+        kind, how = "reconnected", f"{how}; asked to connect again meanwhile, and did before its late pair came"
     return Loss(user, how if kind in _ALLOWED[facts.history.rotation] else "", at, how)
+
+
+def _reconnected(facts: Facts, user: str, token: str, at: float) -> bool:
+    """Whether a user who was given up while the holder was stopped had connected anew when it went on.
+
+    Nobody can know whether a stopped process will go on. Its late pair clears the mark, unless the user was faster.
+    """
+    for seen in facts.presented.get(("refresh_token", token), ()):
+        trip = facts.trip_of(seen)
+        if trip is None or not trip.issued:
+            continue
+        stop = next((one for one in facts.stops.get(trip.worker, ()) if one[0] <= at <= one[1]), None)
+        tries = [write for write in facts.commits.get(trip.issued, ()) if write.worker == trip.worker]
+        last = max((min(write.ended, facts.end) for write in tries), default=stop[1] if stop else 0.0)
+        if stop is not None and any(
+            one.kind == "put" and at < one.began <= last + facts.noise for one in facts.writes[user]
+        ):
+            return True
+    return False
 
 
 def _why(facts: Facts, token: str) -> tuple[str, str]:
@@ -101,7 +119,8 @@ def _fate(facts: Facts, seen: Record) -> tuple[str, str]:
     death = facts.death(who)
     unsaved = any(write.result is None for write in facts.commits.get(seen["issued"], ()) if write.worker == who)
     reported = any(note.result and note.ended < death for note in facts.notes.get(lease.holder, ()))
-    if trip.asked <= death and not reported and (death <= lease.began + LEASE or (death < FOREVER and unsaved)):
+    in_time = death <= lease.began + LEASE + facts.stopped(who, lease.began, death) if death < FOREVER else False
+    if trip.asked <= death and not reported and (in_time or (death < FOREVER and unsaved)):
         at = facts.killed_at(who, seen["user"])
         where = f" at '{at}'" if at else ""
         return (
@@ -142,5 +161,6 @@ def _stopped(facts: Facts, lease: Lease, seen: Record) -> tuple[str, str] | None
     reported = min(reports, default=FOREVER)
     for a, b in facts.stops.get(lease.worker, ()):
         if lease.began <= a <= reported and b >= lease.began + LEASE:
-            return "stopped", f"{lease.worker} was stopped for {b - a:.0f} s, past the end of its lease"
+            how = f"{lease.worker} was stopped for {b - a:.0f} s, past the end of its lease"
+            return "stopped", f"{how} (presented {a - seen['at']:.1f} s before)"
     return None

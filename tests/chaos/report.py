@@ -38,4 +38,7 @@ def _verdict(options: Options, audit: Audit) -> Iterator[str]:
     yield f"{len(audit.violations)} VIOLATIONS of invariants {', '.join(map(str, sorted(audit.rules)))}:"
     for violation in audit.violations[:60]:
         yield f"  at {violation.at - audit.begins:.1f} s: {violation}"
+    for user, lines in audit.stories.items():
+        yield f"what happened to {user}:"
+        yield from (f"  {line}" for line in lines)
     yield f"once more: {options.command()}"

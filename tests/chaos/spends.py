@@ -31,6 +31,11 @@ def spares(facts: Facts) -> int:
     )
 
 
+def overtaken(facts: Facts, seen: Record, trip: Trip | None) -> bool:
+    """Whether the sender was stopped between its last look at the clock and the wire: no client can close that gap."""
+    return trip is not None and trip.sending is not None and facts.stopped(trip.worker, trip.sending, seen["at"]) > 0
+
+
 def _refreshes(facts: Facts, seen: list[Record]) -> Iterator[Violation]:
     known: list[tuple[Record, Trip, Lease]] = []
     for one in seen:
@@ -44,7 +49,7 @@ def _refreshes(facts: Facts, seen: list[Record]) -> Iterator[Violation]:
             if trip.sending - held > lease.began + EXCHANGE + facts.noise:
                 late = trip.sending - lease.began
                 yield _wrong(one, f"sent by {trip.worker} {late:.1f} s after its lease began: no longer its to send")
-        for earlier in known:
+        for earlier in [] if overtaken(facts, one, trip) else known:
             why = _forbidden(facts, earlier, (one, trip, lease))
             if why:
                 yield _wrong(one, why)
