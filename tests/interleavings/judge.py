@@ -75,6 +75,7 @@ class Call:
     """
 
     actor: "Actor"
+    begun: "datetime"
     bans: frozenset[str] = frozenset()
     tokens: set[str] = field(default_factory=set)
     absent: bool = False
@@ -121,7 +122,7 @@ class Judge:
     # calls
 
     def begin(self, actor: "Actor") -> Call:
-        call = Call(actor)
+        call = Call(actor, self.world.processes[actor.process].wall())
         if actor.kind == "disconnect":
             call.bans = frozenset(code for other in self.calls for code in self._unsaved_codes(other, actor.user))
         self.calls.append(call)
@@ -158,7 +159,8 @@ class Judge:
         if pair is None or pair.grant.user != user:
             self.broken.append(f"{process.name} handed out a token that is not {user}'s: {_short(token)}")
             return
-        if token in self.good_until and self.good_until[token] <= process.wall():
+        # one that runs out while its caller waits or is stopped may be handed out: nobody can do better for the latter
+        if token in self.good_until and self.good_until[token] <= call.begun:
             self.broken.append(f"{process.name} handed out a token that has run out: {_short(token)}")
         unsaved = process.service._scope.unsaved.get(user)
         in_hand = unsaved is not None and unsaved.token.pair.access_token == token and self.store_trouble

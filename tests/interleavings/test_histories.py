@@ -97,16 +97,10 @@ class Histories(RuleBasedStateMachine):
             self.world.release(gate, variants[how % len(variants)], gate.op)
             self.world.judge.verdict()
 
-    @rule(seconds=st.sampled_from([1.0, 21.0, 61.0, 91.0, 3600.0]))
+    @rule(seconds=st.sampled_from([1.0, 21.0, 61.0, 91.0, 3600.0, 86_400.0]))
     def time_passes(self, seconds: float) -> None:
         """Everybody who stands at a step is stopped meanwhile."""
         self.world.pass_time(seconds)
-
-    @precondition(lambda self: not self.world.gates)
-    @rule()
-    def a_day_passes(self) -> None:
-        """Only while nobody is at work: who is stopped for a day with a fresh pair in hand hands out an old token."""
-        self.world.pass_time(86_400.0)
 
     @rule(which=st.integers(0, 2))
     def restart(self, which: int) -> None:

@@ -99,7 +99,7 @@ class Process:
     def name_next(self) -> str:
         """A name that depends only on what this process did before, not on the others."""
         self.made += 1
-        return f"{self.name}.{self.made}" if self.name[1:] else f"{self.name}{self.made}"
+        return f"{self.name}{self.made}" if len(self.name) == 1 else f"{self.name}-{self.made}"
 
     def sees(self, label: str, what: object) -> None:
         self.history = hash((self.history, label, what, self.world.now))
