@@ -158,7 +158,6 @@ _SOON = {
     "a lease that is granted twice",
     "a commit without compare-and-swap undoes a disconnect",
     "condemning without another look",
-    "a commit that misses hands out its own pair",
     "no look at the deadline before the send",
     "a disconnect that only marks the row",
 }
