@@ -14,6 +14,9 @@ _ALLOWED = {
 }
 
 
+_GIVEN_UP = {"CancelledError", "ReadTimeout"}  # by the reader itself
+
+
 def losses(facts: Facts) -> list[Loss]:
     """Return everybody whose grant was given up, or whose stored token is dead at the end."""
     found: dict[tuple[str, str], Loss] = {}
@@ -129,24 +132,34 @@ def _fate(facts: Facts, seen: Record) -> tuple[str, str]:
         )
     if trip.answer is None or not trip.issued:
         return _unanswered(facts, seen, trip, lease)
-    waited = _waited(facts, trip, lease, trip.answer)
-    if waited > EXCHANGE - facts.noise:
-        return "late", f"the answer reached {who} {waited:.1f} s after its lease began: over its budget"
+    if _is_late(facts, seen, lease) or _waited(facts, trip, lease, trip.answer) > EXCHANGE - facts.noise:
+        return (
+            "late",
+            f"the answer came to {who} {trip.answer - lease.began:.1f} s after its lease began: over its budget",
+        )
     return _stopped(facts, lease, seen) or ("answered", f"{who} had the whole answer and did not store its pair")
 
 
 def _unanswered(facts: Facts, seen: Record, trip: Trip, lease: Lease) -> tuple[str, str]:
-    broken, error = trip.broken, trip.error
-    if broken is None and trip.answer is not None:
-        return "cut", f"amoCRM's answer to {lease.worker} was cut off"
-    waited = _waited(facts, trip, lease, facts.end if broken is None else broken)
-    if waited > EXCHANGE - facts.noise:
-        return "late", f"no answer reached {lease.worker} within its budget"
-    if broken is None or waited < broken - lease.began:
-        return "paused", f"{lease.worker} was stopped while it waited for the answer, which it then did not take"
-    if error == "CancelledError":
-        return "cancelled", f"the request of {lease.worker} was cancelled {broken - seen['at']:.1f} s after it came in"
-    return "cut", f"amoCRM's answer to {lease.worker} was cut off ({error})"
+    who = lease.worker
+    if trip.broken is None and trip.answer is not None:
+        return "cut", f"amoCRM's answer to {who} was cut off"
+    if not seen["answered"] and trip.broken is not None and trip.error not in _GIVEN_UP:
+        return "cut", f"amoCRM's answer to {who} was cut off ({trip.error})"
+    until = facts.end if trip.broken is None else trip.broken
+    waited = _waited(facts, trip, lease, until)
+    if trip.error == "CancelledError" and until < lease.began + EXCHANGE - facts.noise:
+        return "cancelled", f"the request of {who} was cancelled {until - seen['at']:.1f} s after it came in"
+    if _is_late(facts, seen, lease) or waited > EXCHANGE - facts.noise:
+        return "late", f"no answer reached {who} within its budget"
+    if trip.error in _GIVEN_UP and waited < until - lease.began:
+        return "paused", f"{who} was stopped while it waited for the answer, which it then did not take ({trip.error})"
+    return "cut", f"amoCRM's answer to {who} was cut off ({trip.error})"
+
+
+def _is_late(facts: Facts, seen: Record, lease: Lease) -> bool:
+    """Whether amoCRM itself answered after the exchange budget, or not at all."""
+    return seen["answered_at"] is None or seen["answered_at"] > lease.began + EXCHANGE - facts.noise
 
 
 def _waited(facts: Facts, trip: Trip, lease: Lease, until: float) -> float:

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
+import pytest
+
 from amocrm_userauth.testing import FakeAmoCRM, fingerprint
 from tests.fake.kit import Caller, caller
 
@@ -53,7 +56,18 @@ def test_a_presentation_tells_what_came_of_it_and_from_where():
         exchanged, taken, refused = amo.fake.presentations("anna")
         assert exchanged.issued == taken.fingerprint == fingerprint(first)
         assert (taken.issued, taken.host) == (fingerprint(pair["refresh_token"]), "example.amocrm.ru")
+        assert taken.at <= taken.answered_at <= amo.fake.now().timestamp()
         assert (exchanged.request_id, taken.request_id, refused.issued) == ("", "example-1", "")
+
+
+def test_an_answer_that_was_not_sent_has_no_time():
+    """Nor one that was lost."""
+    with caller() as amo:
+        token = amo.connect()["refresh_token"]
+        amo.fake.drop_answer_next("anna")
+        with pytest.raises(httpx.HTTPError):
+            amo.refresh(token)
+        assert amo.fake.presentations("anna")[-1].answered_at is None
 
 
 def test_the_ledger_tells_of_every_pair_without_its_tokens():

@@ -12,9 +12,9 @@ class Presentation:
     ``user`` is whose it was, ``""`` if amoCRM never issued it. ``fingerprint`` names the token without telling it (see
     :func:`amocrm_userauth.testing.fingerprint`). ``outcome`` is ``"issued"`` (a new pair came of it), ``"refused"``
     (``hint`` says why) or ``"failed"`` (an arranged failure or limit, before the token was looked at). ``answered`` is
-    ``False`` if the answer was never sent in full, or its reader had gone away. ``at`` is the time in Unix seconds.
-    ``issued`` is the fingerprint of the refresh token that came of it, ``host`` where it was presented, and
-    ``request_id`` the request's ``X-Request-ID``, ``""`` without one.
+    ``False`` if the answer was never sent in full, or its reader had gone away. ``at`` is the time in Unix seconds,
+    ``answered_at`` that of the answer. ``issued`` is the fingerprint of the refresh token that came of it, ``host``
+    where it was presented, and ``request_id`` the request's ``X-Request-ID``, ``""`` without one.
     """
 
     user: str
@@ -25,6 +25,7 @@ class Presentation:
     status: int | None = None
     hint: str = ""
     answered: bool = False
+    answered_at: float | None = None
     issued: str = ""
     host: str = ""
     request_id: str = ""

@@ -155,6 +155,7 @@ class Driver:
             if call.presentation is not None:
                 call.presentation.status = reply.status
                 call.presentation.answered = sent
+                call.presentation.answered_at = self._world.now() if sent else None
 
 
 def _kind(ask: Ask) -> str:
