@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
-from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
+from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Refused, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
@@ -61,6 +61,8 @@ class AsyncEndpoint:
         if not isinstance(answer, Elsewhere):
             return answer
         found = await self.locate(token, pair=pair, deadline=deadline)
+        if found.dead:
+            return Refused("revoked")
         if found.domain and found.domain != pair.domain:
             moved = await spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved

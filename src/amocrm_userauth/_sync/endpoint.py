@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
+from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Refused, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
@@ -60,6 +60,8 @@ class Endpoint:
         if not isinstance(answer, Elsewhere):
             return answer
         found = self.locate(token, pair=pair, deadline=deadline)
+        if found.dead:
+            return Refused("revoked")
         if found.domain and found.domain != pair.domain:
             moved = spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved
