@@ -101,7 +101,10 @@ def _over(facts: Facts, lease: Lease, newer: Lease) -> bool:
 
 
 def _as_spare(facts: Facts, trip: Trip, lease: Lease, later: Trip, newer: Lease) -> bool:
-    doubted = lease.doubt or lease.spare == trip.token
+    # another holder may have put the row in doubt before the late pair came
+    doubted = lease.spare == trip.token or any(
+        one.doubt for one in facts.leases.values() if one.revision == lease.revision
+    )
     if newer.spare != later.token or not doubted:
         return False
     mine = facts.presented.get(("refresh_token", newer.token), ())
