@@ -165,7 +165,7 @@ class Server:
         return not refreshing and not may_answer_rejection(row, now)
 
     def _still_good(self, row: UserToken, wish: _Wish) -> bool:
-        """Look at the time again: waiting, or a process that was stopped meanwhile, may have cost the token its life."""
+        """Look at the time again: a wait, or a process that was stopped, may have outlasted the token."""
         return bool(wish.force) or expires_at(row) > self._settings.clock()
 
     def _check_cool_down(self, row: UserToken, now: datetime) -> None:
