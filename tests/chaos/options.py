@@ -33,6 +33,7 @@ class Options:
     lifetime: int = _option(240, help="of an access token, in seconds of amoCRM's")
     rate: float = _option(20.0, help="operations a second that each worker begins")
     leaving: float = _option(2.0, help="how many of a hundred operations are disconnects, and how many connects anew")
+    impatient: float = _option(10.0, help="how many of a hundred callers give up at once")
     faults: str = _option("all", help="all, none, or some of: " + ", ".join(FAULTS))
     every: float = _option(1.5, help="seconds between two faults, on average")
     kinds: str = _option("mixed", choices=("mixed", "sync", "async"), help="of workers")

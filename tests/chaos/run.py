@@ -100,6 +100,7 @@ class Run:
             "rate": options.rate,
             "lifetime": options.lifetime,
             "leaving": options.leaving,
+            "impatient": options.impatient,
             "store": options.store,
             "without": options.without,
             "is_async": options.kinds == "async" or (options.kinds == "mixed" and index % 2 == 1),

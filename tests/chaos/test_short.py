@@ -24,7 +24,7 @@ LONG = [
 _FELT = {
     "lease": (1, {"faults": "slow"}),
     "swap": (3, {"faults": "slow", "leaving": 12.0}),
-    "shield": (2, {"faults": "slow", "kinds": "async"}),
+    "shield": (2, {"faults": "slow", "kinds": "async", "impatient": 60.0}),
     "fallback": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0}),
     "claim": (1, {"faults": "none"}),
     "doubt": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0}),

@@ -214,10 +214,10 @@ class Worker:
         return {name: answer[name] for name in ("code", "state", "referer")}
 
     async def step(self) -> None:
-        leaving = self.given["leaving"]
+        leaving, impatient = self.given["leaving"], self.given["impatient"]
         kinds = (
-            (self.ask, 48), (self.ask_and_use, 18), (self.impatient, 8), (self.storm, 6), (self.status, 7), (self.refresh, 4),
-            (self.impatient_refresh, 2), (self.disconnect, leaving), (self.connect, leaving), (self.walk, 0.3),
+            (self.ask, 48), (self.ask_and_use, 18), (self.impatient, impatient * 0.8), (self.storm, 6), (self.status, 7), (self.refresh, 4),
+            (self.impatient_refresh, impatient * 0.2), (self.disconnect, leaving), (self.connect, leaving), (self.walk, 0.3),
         )  # fmt: skip
         kind = self.random.choices([one for one, _ in kinds], [weight for _, weight in kinds])[0]
         # some users are asked for all the time, some so seldom that their token has run out
