@@ -59,7 +59,7 @@ class Options:
         return shlex.join(words)
 
 
-SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "look": 120.0}
+SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "look": 450.0}
 
 
 def parse(arguments: list[str]) -> Options:

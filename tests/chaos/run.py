@@ -121,7 +121,7 @@ class Run:
         began = boot_time()
         for worker in self.workers:
             worker.order(do="connect")
-        self._wait("ready", _START + self.options.users / 20)
+        self._wait("ready", _START + self.options.users / 4)
         connected = sum(row is not None for row in self._rows().values())
         if connected < 0.9 * self.options.users:
             msg = f"only {connected} of {self.options.users} users could be connected:\n{self.errors()}"
