@@ -12,8 +12,8 @@ _MISPLACED = {
     "error", "configuration_error", "untrusted_host", "wrong_account", "already_connected_by_another", "access_denied",
 }  # fmt: skip
 _WAITING = {"access_token", "rejected", "refresh", "connect"}
-STORE = 12.0
-"""Real seconds that a caller's own steps in the database may take: five tries of two seconds, and the machine's noise."""
+STORE = 8.0
+"""Real seconds that a caller's own steps in the database may take: what waits for a lock, and the machine's noise."""
 _AHEAD = 1.0
 
 

@@ -51,7 +51,7 @@ def _need(kind: str) -> None:
 @pytest.mark.parametrize(("database", "rotation", "seed"), SHORT)
 def test_a_minute_of_faults_breaks_no_invariant(database: str, rotation: str, seed: int) -> None:
     """Workers stopped and killed, the database restarted and cut, amoCRM down, slow, silent, limited and moved."""
-    audit = made(Options(database=database, rotation=rotation, seed=seed, minutes=0.9, every=1.3))
+    audit = made(Options(database=database, rotation=rotation, seed=seed, minutes=0.75, every=1.1))
     assert not audit.violations, audit.violations[:5]
     assert audit.counts["calls"]["access_token: ok"] > 300
     assert sum(audit.counts["points hit"].values()) >= 5, "the faults at named points were not felt"
