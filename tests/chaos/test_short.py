@@ -29,7 +29,7 @@ _FELT = {
     "claim": (1, {"faults": "none"}),
     "doubt": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0}),
 }
-_SMALL = {"users": 12, "workers": 2, "lifetime": 40, "minutes": 0.12, "rate": 40.0, "every": 0.3, "look": 99.0}
+_SMALL = {"users": 12, "workers": 2, "lifetime": 40, "minutes": 0.16, "rate": 40.0, "every": 0.3, "look": 99.0}
 
 
 def made(options: Options) -> Audit:
