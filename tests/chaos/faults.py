@@ -141,15 +141,20 @@ def _answers(run: "Run", fault: Planned) -> None:
     _ARRANGE[fault.kind](run.amo, fault, run.real(fault.seconds))
 
 
+def _some(fault: Planned, count: int) -> list[str]:
+    first = int(fault.user[1:])
+    return [f"u{max(first - more, 0)}" for more in range(count)]
+
+
 def _when(fault: Planned) -> "At":
     return "before" if fault.either else "after"
 
 
-_ARRANGE: dict[str, Callable[[FakeAmoCRM, Planned, float], None]] = {
+_ARRANGE: dict[str, Callable[[FakeAmoCRM, Planned, float], object]] = {
     "slow": lambda amo, fault, seconds: amo.delay_next(None, seconds, at=_when(fault), times=8),
     "late": lambda amo, fault, seconds: amo.delay_next(None, seconds, at=_when(fault), times=4),
     # the first request arrives after the second, which does not know of it
-    "overtake": lambda amo, fault, seconds: amo.delay_next(fault.user, seconds),
+    "overtake": lambda amo, fault, seconds: [amo.delay_next(user, seconds) for user in _some(fault, 3)],
     "drop": lambda amo, _, __: amo.drop_answer_next(None, times=2),
     "cut": lambda amo, fault, _: amo.fail_next(None, kind="cut" if fault.either else "truncated", status=200, times=2),
     "drip": lambda amo, fault, _: amo.drip_next(None, 0.003 if fault.either else 0.0001, times=2),

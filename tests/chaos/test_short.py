@@ -25,9 +25,9 @@ _FELT = {
     "lease": (1, {"faults": "slow"}),
     "swap": (3, {"faults": "slow", "leaving": 12.0}),
     "shield": (2, {"faults": "slow", "kinds": "async", "impatient": 60.0}),
-    "fallback": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0}),
+    "fallback": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0, "minutes": 0.2}),
     "claim": (1, {"faults": "none"}),
-    "doubt": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0}),
+    "doubt": (2, {"faults": "overtake", "rotation": "lenient", "leaving": 0.0, "minutes": 0.2}),
 }
 _SMALL = {"users": 12, "workers": 2, "lifetime": 40, "minutes": 0.16, "rate": 40.0, "every": 0.3, "look": 99.0}
 
