@@ -7,14 +7,16 @@ DEV := $(VENV)/.dev
 DEMO := $(VENV)/.demo
 WORKERS ?= 2
 # Run without coverage: interrupts that hit its tracer leave the tracer's own lock taken, and figures are no tests of code.
-UNTRACED := tests/races/test_interruption.py tests/races/test_resources.py tests/races/test_processes.py tests/benchmarks
+UNTRACED := tests/races/test_interruption.py tests/races/test_resources.py tests/races/test_processes.py tests/benchmarks \
+	tests/chaos tests/interleavings
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Every line must be covered where all services must be there; without a database some lines cannot be.
 COVERED := $(if $(filter 1,$(AMOCRM_TEST_REQUIRE_SERVICES)),100,0)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo dev test test-all test-django6 test-long services lint format types docs docs-serve bench package lock clean
+.PHONY: help demo dev test test-all test-django6 test-long test-sqlalchemy20 services lint format types docs docs-serve bench \
+	package lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +48,9 @@ test-django6: services ## run the Django adapter's tests with Django 6, on Pytho
 
 test-long: $(DEV) services ## run also the tests that take minutes
 	AMOCRM_TEST_LONG=1 $(BIN)/pytest -q --durations=10
+
+test-sqlalchemy20: $(DEV) services ## run the tests of the stores with SQLAlchemy 2.0 as well
+	@sh tools/other_sqlalchemy.sh
 
 services:
 	@sh tools/services.sh
@@ -85,6 +90,7 @@ lock: $(DEV) ## choose newest versions anew, with the hashes of their files
 	$(LOCK) --extra demo --constraint requirements/dev.txt pyproject.toml --output-file requirements/demo.txt
 	echo 'hatchling editables' | tr ' ' '\n' | $(LOCK) --constraint requirements/dev.txt - --output-file requirements/build.txt
 	echo uv | $(LOCK) --upgrade - --output-file requirements/uv.txt
+	sh tools/other_sqlalchemy.sh --lock
 
 clean: ## remove what was built, but not the environments
 	rm -rf dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

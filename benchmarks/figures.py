@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 __all__ = [
     "Figure",
@@ -16,8 +17,11 @@ __all__ = [
     "compare",
     "compare_async",
     "exactly",
+    "not_measured",
     "seconds_text",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,14 @@ class Figure:
     bar: str
     ok: bool
     timed: bool = True
+    skipped: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """``pass``, ``FAIL``, or ``SKIP`` for what could not be measured here."""
+        if self.skipped:
+            return "SKIP"
+        return "pass" if self.ok else "FAIL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +54,8 @@ class Length:
 
     quick: bool
 
-    def of(self, full: int, quick: int) -> int:
-        """Return the count for this run."""
+    def of(self, full: T, quick: T) -> T:
+        """Return the count, or whatever it is, for this run."""
         return quick if self.quick else full
 
 
@@ -62,6 +74,11 @@ def at_least(name: str, ours: float, baseline: float, bar: float, *, show: Calla
 def exactly(name: str, ours: str, wanted: str) -> Figure:
     """Return the line of something that holds or does not."""
     return Figure(name=name, ours=ours, baseline=wanted, ratio=None, bar="equal", ok=ours == wanted, timed=False)
+
+
+def not_measured(name: str, why: str) -> Figure:
+    """Return the line of something that this machine lacks a server for."""
+    return Figure(name=name, ours=why, baseline="", ratio=None, bar="", ok=True, timed=False, skipped=True)
 
 
 def seconds_text(seconds: float) -> str:

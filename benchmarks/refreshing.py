@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, Integration, MemoryTokenStore, UserAuth
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore, token_table
 from amocrm_userauth.testing import FakeAmoCRM
-from benchmarks.figures import Figure, Length, at_most, compare, compare_async, seconds_text
+from benchmarks.figures import Figure, Length, at_most, compare, compare_async, not_measured, seconds_text
 from benchmarks.rows import row
+from benchmarks.servers import Missing, database, on
 
 __all__ = ["on_database", "run"]
 
@@ -42,6 +43,11 @@ def run(length: Length) -> Iterator[Figure]:
         with tempfile.TemporaryDirectory() as folder:
             url, async_url = f"sqlite:///{folder}/tokens.sqlite", f"sqlite+aiosqlite:///{folder}/async.sqlite"
             yield from on_database("SQLite", url, async_url, job)
+        try:
+            with database("postgresql") as server:
+                yield from on_database("PostgreSQL", on(server, "psycopg"), on(server, "asyncpg"), job)
+        except Missing as missing:
+            yield not_measured("refresh_due, PostgreSQL, no rate / httpx loop + 2 updates each", str(missing))
 
 
 @dataclass(slots=True)

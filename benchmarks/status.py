@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from amocrm_userauth import AsyncUserAuth, UserAuth
 from amocrm_userauth.fastapi import amocrm_router
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore, token_table
-from benchmarks.figures import Figure, Length, at_least, compare_async
+from benchmarks.figures import Figure, Length, at_least, compare_async, not_measured
 from benchmarks.rows import INTEGRATION, names, row
+from benchmarks.servers import Missing, database, on
 
 __all__ = ["run"]
 
@@ -60,6 +61,11 @@ def run(length: Length) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens.sqlite"
         yield from asyncio.run(_on_database("SQLite", f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}", length))
+    try:
+        with database("postgresql") as url:
+            yield from asyncio.run(_on_database("PostgreSQL", on(url, "psycopg"), on(url, "asyncpg"), length))
+    except Missing as missing:
+        yield not_measured("GET status, PostgreSQL / select by hand", str(missing))
 
 
 async def _on_database(name: str, url: str, async_url: str, length: Length) -> list[Figure]:

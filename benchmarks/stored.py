@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from amocrm_userauth import AsyncUserAuth, UserAuth
 from amocrm_userauth.crypto import TAG, FernetCipher
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore, token_table
-from benchmarks.figures import Figure, Length, at_most, compare, compare_async, seconds_text
+from benchmarks.figures import Figure, Length, at_most, compare, compare_async, not_measured, seconds_text
 from benchmarks.rows import INTEGRATION, names, row
+from benchmarks.servers import Missing, database, on
 
 __all__ = ["on_database", "run"]
 
@@ -28,13 +29,21 @@ def run(length: Length) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         for name, key in (("", None), (" + Fernet", FernetCipher.generate_key())):
             path = Path(folder) / f"tokens{len(name)}.sqlite"
-            yield from on_database(
-                f"SQLite{name}", f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}", length=length, key=key
-            )
+            async_urls = {"aiosqlite": f"sqlite+aiosqlite:///{path}"}
+            yield from on_database(f"SQLite{name}", f"sqlite:///{path}", async_urls, length=length, key=key)
+    for name, key in (("", None), (" + Fernet", FernetCipher.generate_key())):
+        try:
+            with database("postgresql") as url:
+                async_urls = {driver: on(url, driver) for driver in ("asyncpg", "psycopg")}
+                yield from on_database(f"PostgreSQL{name}", on(url, "psycopg"), async_urls, length=length, key=key)
+        except Missing as missing:
+            yield not_measured(f"stored token, PostgreSQL{name} / select", str(missing))
 
 
-def on_database(name: str, url: str, async_url: str, *, length: Length, key: str | None) -> Iterator[Figure]:
-    """Measure both worlds on one database, which gets the tables and users."""
+def on_database(
+    name: str, url: str, async_urls: dict[str, str], *, length: Length, key: str | None
+) -> Iterator[Figure]:
+    """Measure both worlds on one database, which gets the tables and users; async with each driver."""
     users = names(length.of(1_000, 20))
     repeats = length.of(21, 2)
     cipher = None if key is None else FernetCipher([key])
@@ -48,8 +57,9 @@ def on_database(name: str, url: str, async_url: str, *, length: Length, key: str
     figures = _sync(store, users, decrypt, repeats)
     engine.dispose()
     yield at_most(f"stored token, sync, {name} / {opponent}", *figures, _BAR, show=seconds_text)
-    figures = asyncio.run(_async(async_url, cipher, users[: len(users) // 4], decrypt, repeats))
-    yield at_most(f"stored token, async, {name} / {opponent}", *figures, _BAR, show=seconds_text)
+    for driver, async_url in async_urls.items():
+        figures = asyncio.run(_async(async_url, cipher, users[: len(users) // 4], decrypt, repeats))
+        yield at_most(f"stored token, async ({driver}), {name} / {opponent}", *figures, _BAR, show=seconds_text)
 
 
 def _as_it_is(stored: str) -> str:

@@ -18,12 +18,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from amocrm_userauth import AsyncMemoryTokenStore, AsyncUserAuth, Integration, MemoryTokenStore, UserAuth
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore
 from amocrm_userauth.testing import FakeAmoCRM, async_http_client, http_client
-from benchmarks.figures import Figure, Length, exactly
+from benchmarks.figures import Figure, Length, exactly, not_measured
+from benchmarks.servers import NAMES, Missing, database, on
 
 __all__ = ["on_database", "run"]
 
 _USER, _LOGIN = "broker-1", "anna"
 _CALLERS, _CALLERS_EACH = 50, 10
+_KINDS = ("threads", "tasks")
 _TWO_DAYS = 2 * 86_400
 _PATIENCE = 120.0
 
@@ -42,12 +44,24 @@ def run(length: Length) -> Iterator[Figure]:
             f"sqlite+aiosqlite:///{path}",
             rounds=length.of(5, 1),
             processes=length.of(4, 2),
+            kinds=length.of(_KINDS, _KINDS[:1]),
         )
+    for kind, driver, async_driver in (("postgresql", "psycopg", "asyncpg"), ("mariadb", "pymysql", "asyncmy")):
+        try:
+            with database(kind) as url:
+                urls = on(url, driver), on(url, async_driver)
+                more = {"rounds": length.of(5, 1), "processes": length.of(4, 2), "kinds": length.of(_KINDS, _KINDS[1:])}
+                yield from on_database(NAMES[kind], *urls, **more)
+        except Missing as missing:
+            yield not_measured(f"processes with an expired token, {NAMES[kind]}", str(missing))
 
 
-def on_database(name: str, url: str, async_url: str, *, rounds: int, processes: int) -> Iterator[Figure]:
+def on_database(
+    name: str, url: str, async_url: str, *, rounds: int, processes: int, kinds: tuple[str, ...]
+) -> Iterator[Figure]:
     """Let processes meet on one database, which gets the tables and a user."""
-    for kind, work, their_url in (("threads", _thread_process, url), ("tasks", _task_process, async_url)):
+    for kind in kinds:
+        work, their_url = (_thread_process, url) if kind == "threads" else (_task_process, async_url)
         with FakeAmoCRM(process=True, rate_limit=None) as fake:
             storm = partial(_process_storm, work, processes)
             verdicts = _in_processes(storm, fake, rounds, url, their_url)

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from amocrm_userauth.errors import AmoCRMUserAuthError
@@ -103,11 +104,25 @@ class Time:
 class AsyncDeadline:
     """Runs one request and ends it when its time is over, however the server behaves."""
 
-    async def run(self, seconds: float, work: Callable[[], Awaitable[T]], give_up: Callable[[], None]) -> T:
-        """Return what ``work`` returns. After ``seconds``: ``TimeoutError``, and ``give_up`` may free its socket."""
+    async def run(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[T]],
+        give_up: Callable[[], None],
+        more: Callable[[], float] = lambda: 0.0,
+    ) -> T:
+        """Return what ``work`` returns. After ``seconds``, and then ``more()``: ``TimeoutError``.
+
+        ``give_up`` may free its socket.
+        """
         del give_up  # cancelling the request closes its connection
-        async with asyncio.timeout(seconds):
-            return await work()
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(None) as limit:
+            timer = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + more()))
+            try:
+                return await work()
+            finally:
+                timer.cancel()
 
 
 class Deadline:
@@ -117,12 +132,23 @@ class Deadline:
     its own, which is left behind when the time is over.
     """
 
-    def run(self, seconds: float, work: Callable[[], T], give_up: Callable[[], None]) -> T:
-        """Return what ``work`` returns. After ``seconds``: ``TimeoutError``, and ``give_up`` may free its socket."""
+    def run(
+        self,
+        seconds: float,
+        work: Callable[[], T],
+        give_up: Callable[[], None],
+        more: Callable[[], float] = lambda: 0.0,
+    ) -> T:
+        """Return what ``work`` returns. After ``seconds``, and then ``more()``: ``TimeoutError``.
+
+        ``give_up`` may free its socket.
+        """
         flight = Flight[T](work)
         threading.Thread(target=flight.run, name="amocrm_userauth-request", daemon=True).start()
-        try:
+        with suppress(TimeoutError):
             return flight.wait(seconds)
+        try:
+            return flight.wait(more())
         except TimeoutError:
             give_up()
             raise

@@ -1,5 +1,6 @@
 """A store of any make behind the guard: nothing of a driver's exception leaks out."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -93,12 +94,13 @@ async def test_an_error_that_knows_its_user_keeps_it():
     assert caught.value.user_id == "7"
 
 
-@pytest.mark.parametrize("asked", ["Bob", "bob ", "B\u00f6b"])
-async def test_a_row_of_another_user_is_never_handed_out(asked):
+@pytest.mark.parametrize("other", ["Bob", "bob ", "B\u00f6b"])
+@pytest.mark.parametrize("name", ["get", "take_lease", "commit"])
+async def test_a_row_of_another_user_is_never_handed_out(name, other):
     """A data base may compare ids by its own lights; the guard compares them as they are."""
-    assert await AsyncGuard(AsyncEcho(TOKEN)).get(asked) is None
-    assert await AsyncGuard(AsyncEcho(TOKEN)).get("42") is TOKEN
-    assert await AsyncGuard(AsyncEcho(None)).get("42") is None
+    assert await CALLS[name](AsyncGuard(AsyncEcho(replace(TOKEN, user_id=other)))) is None
+    assert await CALLS[name](AsyncGuard(AsyncEcho(TOKEN))) is TOKEN
+    assert await CALLS[name](AsyncGuard(AsyncEcho(None))) is None
 
 
 @pytest.mark.parametrize("user_id", [None, "", 17, "a\0b", "\ud800", "x" * 256])

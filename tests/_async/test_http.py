@@ -1,5 +1,7 @@
 """One request and its whole answer, by a deadline: what was certainly not sent, and what may have been."""
 
+import threading
+
 import httpx
 import pytest
 
@@ -175,9 +177,9 @@ class Line:
             raise self.error
 
 
-def trip(http, seconds=5.0):
-    clock = AsyncTime()
-    return AsyncTrip(http, POST, clock, clock.monotonic() + seconds)
+def trip(http, seconds=5.0, clock=None):
+    clock = clock or AsyncTime()
+    return AsyncTrip(http, POST, clock, clock.monotonic() + seconds, threading.Event())
 
 
 async def test_a_request_that_was_given_up_is_never_sent_late():
@@ -197,6 +199,41 @@ async def test_a_request_past_its_deadline_is_never_sent_late():
         late = trip(http, seconds=-1)
         with pytest.raises(NotSentError, match="out of time"):
             await late._trace("http2.send_request_headers.started", {})
+
+
+@pytest.mark.parametrize(("waited", "connecting", "more"), [(2.0, 0.0, 2.0), (0.0, 2.0, 0.0), (2.0, 2.0, 2.0)])
+async def test_only_the_wait_for_a_free_connection_extends_the_deadline(waited, connecting, more):
+    """One deadline covers all that amoCRM takes; what our own client takes to begin is given back, once."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        clock = AsyncJumpingTime()
+        queued = trip(http, 5.0, clock)
+        clock.ahead += waited
+        await queued._trace("connection.connect_tcp.started", {})
+        clock.ahead += connecting
+        await queued._trace("http11.send_request_headers.started", {})
+        clock.ahead = 4.8
+        assert queued.more() == pytest.approx(more, abs=0.5)
+
+
+async def test_who_comes_late_to_the_deadline_reads_what_has_come_meanwhile():
+    """A process that was stopped: what it has sent is answered perhaps, what it has not sent never goes out."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        clock = AsyncJumpingTime()
+        sent, queued = trip(http, 5.0, clock), trip(http, 5.0, clock)
+        await sent._trace("http11.send_request_headers.started", {})
+        clock.ahead = 100.0
+        assert sent.more() == 1.0
+        assert queued.more() == 0.0
+
+
+async def test_what_has_not_been_sent_by_the_deadline_gets_no_more_time():
+    """It never will be sent."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        clock = AsyncJumpingTime()
+        queued = trip(http, 5.0, clock)
+        clock.ahead += 4.0
+        await queued._trace("connection.connect_tcp.started", {})
+        assert queued.more() == 0.0
 
 
 @pytest.mark.parametrize("error", [None, OSError("not connected")])

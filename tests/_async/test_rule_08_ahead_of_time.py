@@ -77,6 +77,47 @@ async def test_a_slow_amocrm_keeps_nobody_waiting_inside_the_leeway(fake_amocrm)
         assert refreshes(fake) == 1
 
 
+async def test_a_token_that_runs_out_during_the_wait_is_not_handed_out(fake_amocrm):
+    """The look at its end is taken again: then the caller hears what any caller with an expired token does."""
+    fake = fake_amocrm
+
+    class Slow(AsyncFailingStore):
+        """Two minutes pass while it notes a failure."""
+
+        async def note_failure(self, user_id, **more):
+            fake.advance(120)
+            return await super().note_failure(user_id, **more)
+
+    async with serving(fake, Slow()) as auth:
+        await connect(auth, fake)
+        fake.advance(NEARLY)
+        fake.fail_next("anna", status=429, retry_after=300)
+        with pytest.raises(errors.AmoCRMUnavailable):
+            await auth.access_token("42")
+
+
+async def test_a_fresh_token_that_ran_out_before_it_came_is_not_handed_out(fake_amocrm):
+    """A process that was stopped for days at its commit refreshes again."""
+    fake, stops = fake_amocrm, [1]
+
+    class Stopped(AsyncFailingStore):
+        """Its process stands still for two days after a commit."""
+
+        async def commit(self, token, **more):
+            row = await super().commit(token, **more)
+            if stops:
+                fake.advance(stops.pop() * 2 * DAY)
+            return row
+
+    async with serving(fake, Stopped()) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        token = await auth.access_token("42")
+        assert refreshes(fake) == 2
+        assert token == (await stored(auth)).pair.access_token
+        await assert_in_step(auth, fake)
+
+
 async def test_another_processs_refresh_is_not_waited_for_inside_the_leeway(fake_amocrm):
     """A lease that somebody else holds sends a caller with a valid token on without a write."""
     fake, store = fake_amocrm, AsyncFailingStore()

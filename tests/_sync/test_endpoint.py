@@ -193,6 +193,14 @@ def test_a_refusal_at_the_new_host_is_one():
             assert endpoint(http).refresh(TOKEN, pair=pair(), deadline=soon()) == Refused("revoked")
 
 
+def test_a_look_up_that_calls_the_token_dead_is_a_refusal():
+    """The account moved, and its new host cannot be learnt, as the grant is dead: not something unknown for ever."""
+    with RawServer(reply(404, b""), reply(401, {"hint": "Token has been revoked"})) as server:
+        with http_client(server.url) as http:
+            gone = pair(api_domain="api-b.amocrm.ru")
+            assert endpoint(http).refresh(TOKEN, pair=gone, deadline=soon()) == Refused("revoked")
+
+
 def test_a_dead_access_token_says_nothing_of_the_refresh_token():
     """The old look-up never condemns; the new one does."""
     with RawServer(reply(401, {"hint": "Token has expired"})) as server:

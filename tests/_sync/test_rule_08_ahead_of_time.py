@@ -78,6 +78,47 @@ def test_a_slow_amocrm_keeps_nobody_waiting_inside_the_leeway(fake_amocrm):
         assert refreshes(fake) == 1
 
 
+def test_a_token_that_runs_out_during_the_wait_is_not_handed_out(fake_amocrm):
+    """The look at its end is taken again: then the caller hears what any caller with an expired token does."""
+    fake = fake_amocrm
+
+    class Slow(FailingStore):
+        """Two minutes pass while it notes a failure."""
+
+        def note_failure(self, user_id, **more):
+            fake.advance(120)
+            return super().note_failure(user_id, **more)
+
+    with serving(fake, Slow()) as auth:
+        connect(auth, fake)
+        fake.advance(NEARLY)
+        fake.fail_next("anna", status=429, retry_after=300)
+        with pytest.raises(errors.AmoCRMUnavailable):
+            auth.access_token("42")
+
+
+def test_a_fresh_token_that_ran_out_before_it_came_is_not_handed_out(fake_amocrm):
+    """A process that was stopped for days at its commit refreshes again."""
+    fake, stops = fake_amocrm, [1]
+
+    class Stopped(FailingStore):
+        """Its process stands still for two days after a commit."""
+
+        def commit(self, token, **more):
+            row = super().commit(token, **more)
+            if stops:
+                fake.advance(stops.pop() * 2 * DAY)
+            return row
+
+    with serving(fake, Stopped()) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        token = auth.access_token("42")
+        assert refreshes(fake) == 2
+        assert token == (stored(auth)).pair.access_token
+        assert_in_step(auth, fake)
+
+
 def test_another_processs_refresh_is_not_waited_for_inside_the_leeway(fake_amocrm):
     """A lease that somebody else holds sends a caller with a valid token on without a write."""
     fake, store = fake_amocrm, FailingStore()

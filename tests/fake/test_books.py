@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
+import pytest
+
 from amocrm_userauth.testing import FakeAmoCRM, fingerprint
 from tests.fake.kit import Caller, caller
 
@@ -40,6 +43,52 @@ def test_every_presentation_is_on_record():
         assert (taken.outcome, taken.status, taken.answered, taken.hint) == ("issued", 200, True, "")
         assert (refused.outcome, refused.status, refused.hint) == ("refused", 401, "Token has been revoked")
         assert taken.at <= refused.at
+
+
+def test_a_presentation_tells_what_came_of_it_and_from_where():
+    """The new refresh token by its fingerprint, the host, and the request's own id."""
+    with caller() as amo:
+        first = amo.connect()["refresh_token"]
+        headers = {"x-request-id": "example-1"}
+        fields = amo.fields(grant_type="refresh_token", refresh_token=first)
+        pair = amo.http.post("https://example.amocrm.ru/oauth2/access_token", json=fields, headers=headers).json()
+        amo.refresh(first)
+        exchanged, taken, refused = amo.fake.presentations("anna")
+        assert exchanged.issued == taken.fingerprint == fingerprint(first)
+        assert (taken.issued, taken.host) == (fingerprint(pair["refresh_token"]), "example.amocrm.ru")
+        assert taken.at <= taken.answered_at <= amo.fake.now().timestamp()
+        assert (exchanged.request_id, taken.request_id, refused.issued) == ("", "example-1", "")
+
+
+def test_an_answer_that_was_not_sent_has_no_time():
+    """Nor one that was lost."""
+    with caller() as amo:
+        token = amo.connect()["refresh_token"]
+        amo.fake.drop_answer_next("anna")
+        with pytest.raises(httpx.HTTPError):
+            amo.refresh(token)
+        assert amo.fake.presentations("anna")[-1].answered_at is None
+
+
+def test_the_ledger_tells_of_every_pair_without_its_tokens():
+    """Whose it is, what bought it, and when its access token ended."""
+    now = [datetime(2030, 1, 1, tzinfo=UTC)]
+    start = now[0].timestamp()
+    with caller(clock=lambda: now[0], refresh_kills_access=True) as amo:
+        old = amo.connect()
+        now[0] += timedelta(seconds=10)
+        new = amo.refresh(old["refresh_token"]).json()
+        amo.connect("boris")
+        now[0] += timedelta(seconds=10)
+        amo.fake.revoke("anna")
+        first, second, other = amo.fake.ledger()
+        assert (first.parent, second.parent) == ("", first.fingerprint) == ("", fingerprint(old["refresh_token"]))
+        assert second.access_fingerprint == fingerprint(new["access_token"])
+        assert [entry.issued_at - start for entry in (first, second, other)] == [0, 10, 10]
+        assert [entry.ended_at and entry.ended_at - start for entry in (first, second, other)] == [10, 20, None]
+        assert [entry.state for entry in (first, second, other)] == ["killed", "killed", "alive"]
+        assert (first.grant, second.grant, other.grant) == (0, 0, 1)
+        assert (other.user, other.expires_at - start) == ("boris", 86_410)
 
 
 def test_requests_are_logged_without_secrets():

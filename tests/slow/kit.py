@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -128,6 +130,7 @@ def prove(auth: UserAuth, engine: Engine, slow: Slow) -> None:
     with ThreadPoolExecutor(len(users)) as callers, ThreadPoolExecutor(20) as others, slow_ends(slow):
         calls = [callers.submit(_outcome, auth, user) for user in users]
         slow.wait_all()
+        assert _threads() == {"amocrm_userauth": len(users), "amocrm_userauth-request": len(users)}
         statuses = list(others.map(auth.status, users))
         assert [status.connected for status in statuses] == [True] * len(users)
         connect(auth, slow.fake, NEWCOMER)
@@ -138,6 +141,11 @@ def prove(auth: UserAuth, engine: Engine, slow: Slow) -> None:
         slow.release()
         answers = [call.result(PATIENCE) for call in calls]
     slow.assert_stored([auth.store.get(user) for user in users], answers)
+
+
+def _threads() -> Counter[str]:
+    """The threads of ours: one for each refresh, which outlives its caller, and one for its request."""
+    return Counter(name for thread in threading.enumerate() if (name := thread.name).startswith("amocrm_userauth"))
 
 
 def _outcome(auth: UserAuth, user: str) -> str | Exception:

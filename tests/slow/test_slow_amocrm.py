@@ -1,13 +1,11 @@
 """A slow amoCRM does not take the application down: 200 users are due at once, and the pool has five connections."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
 from amocrm_userauth import AsyncUserAuth, UserAuth
 from amocrm_userauth.errors import StoreUnavailable
@@ -58,7 +56,7 @@ class Keeping(Wrapped):
     def __init__(self, inner: SQLAlchemyTokenStore, made: Any) -> None:
         super().__init__(inner)
         self.made = made
-        self.kept: dict[str, Connection] = {}
+        self.kept: dict[str, Any] = {}
 
     def take_lease(self, user_id: str, **more: Any) -> Any:
         row = self.inner.take_lease(user_id, **more)
@@ -77,7 +75,7 @@ class AsyncKeeping(Wrapped):
     def __init__(self, inner: AsyncSQLAlchemyTokenStore, made: Any) -> None:
         super().__init__(inner)
         self.made = made
-        self.kept: dict[str, AsyncConnection] = {}
+        self.kept: dict[str, Any] = {}
 
     async def take_lease(self, user_id: str, **more: Any) -> Any:
         row = await self.inner.take_lease(user_id, **more)

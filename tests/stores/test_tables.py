@@ -23,12 +23,14 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    create_engine,
     inspect,
     select,
     text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import NullType, TypeDecorator
@@ -41,6 +43,7 @@ from amocrm_userauth.sqlalchemy import (
     state_table,
     token_table,
 )
+from amocrm_userauth.sqlalchemy._engines import level_of_our_own
 from amocrm_userauth.sqlalchemy._failures import judge
 from amocrm_userauth.sqlalchemy.tables import SecretText, UtcDateTime
 from tests.engines import async_engine, engine
@@ -310,6 +313,113 @@ def test_errors_are_judged_by_what_the_caller_must_do(error: Exception, kind: ty
     assert type(verdict.error) is kind
     assert (verdict.again, verdict.lost) == (again, lost)
     assert "example-secret" not in str(verdict.error)
+
+
+@pytest.mark.parametrize(
+    ("says", "cure", "origs"),
+    [
+        ("lacks a table or column", "create_schema", ["42P01", "42703", "3F000", "42S02", "42S22", 1146, 1054]),
+        (
+            "lacks a table or column",
+            "create_schema",
+            ["no such table: t", "no such column: c", "t has no column named c"],
+        ),
+        ("kept undoing the step", "READ COMMITTED", ["40001", "40P01", 1213, 1020]),
+        ("stayed locked by another", "holds its locks", ["55P03", 1205]),
+        ("write lock of SQLite", "busy timeout", ["database is locked", "database table is locked: t"]),
+        ("ran into a time limit", "statement_timeout", ["57014", 1969, 3024]),
+        ("takes no more connections", "pool_size", ["53300", 1040, 1203, 1226]),
+        (
+            "takes no more connections",
+            "max_connections",
+            [
+                "connection failed: FATAL:  sorry, too many clients already",
+                "FATAL:  remaining connection slots are reserved for roles",
+                'FATAL:  too many connections for role "example"',
+            ],
+        ),
+        ("is read-only", "primary", ["25006", 1290, 1792, 1836, "attempt to write a readonly database"]),
+        ("no room left", "disk space", ["53100", 1021, 1114, "database or disk is full", "No space left on device"]),
+        ("starting or stopping", "when it is up", ["57P01", "57P02", "57P03", 1053]),
+        ("starting or stopping", "when it is up", ["FATAL:  the database system is starting up"]),
+        ("refuses this user or password", "URL", ["28000", "28P01", 1045, 1698]),
+        (
+            "refuses this user or password",
+            "URL",
+            [
+                "FATAL:  password authentication failed for user",
+                'FATAL:  role "x" does not exist',
+                "no pg_hba.conf entry",
+            ],
+        ),
+        ("may not do that", "grant it SELECT", ["42501", 1044, 1142, 1143]),
+        ("does not exist", "URL", ["3D000", 1049, "unable to open database file", 'database "x" does not exist']),
+        ("too long for its column", "token_table", ["22001", 1406]),
+        ("character set cannot hold", "utf8mb4", ["22021", "22P05", 1267, 1300, 1366]),
+        ("cannot be reached", "check that it runs", ["08001", "08006", 2002, 2003, 2006, 2013, 4031]),
+        (
+            "cannot be reached",
+            "check that it runs",
+            ["connection failed: Connection refused", "failed to resolve host"],
+        ),
+        ("refused a step", "check the database", ["99999", 9999, "something else"]),
+    ],
+)
+def test_causes_are_named_with_their_cure(says: str, cure: str, origs: list[str | int]) -> None:
+    """The closed table of what is well known, by SQLSTATE, by number or by a driver's words."""
+    for told in origs:
+        is_state = isinstance(told, str) and len(told) == 5
+        orig = Orig(sqlstate=told) if is_state else Orig(told, "example-secret")
+        message = str(judge(dbapi(orig)).error)
+        assert says in message
+        assert cure in message
+        assert "OperationalError" in message
+        assert "example-secret" not in message
+
+
+def test_causes_without_a_drivers_error_are_named() -> None:
+    """What SQLAlchemy raises itself, what the system raises, and a connection that broke without saying why."""
+    for error, says in (
+        (PoolTimeoutError("example-secret"), "pool_size"),
+        (ConnectionRefusedError("example-secret"), "cannot be reached"),
+        (UnicodeEncodeError("latin-1", "example-secret", 0, 1, "example-secret"), "character set cannot hold"),
+        (RuntimeError("example-secret"), "refused a step"),
+        (dbapi(Orig("example-secret"), lost=True), "cannot be reached"),
+        (dbapi(Orig("example-secret", sqlstate="57P01"), lost=True), "starting or stopping"),
+    ):
+        message = str(judge(error).error)
+        assert says in message
+        assert "example-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ({}, None),
+        ({"isolation_level": "SERIALIZABLE"}, None),
+        ({"isolation_level": "AUTOCOMMIT"}, "READ COMMITTED"),
+        ({"execution_options": {"isolation_level": "AUTOCOMMIT"}}, "READ COMMITTED"),
+        ({"isolation_level": "AUTOCOMMIT", "execution_options": {"isolation_level": "SERIALIZABLE"}}, None),
+    ],
+)
+def test_an_engine_without_transactions_is_given_some(options: Any, level: str | None) -> None:
+    """Only AUTOCOMMIT is replaced, wherever it was set; the pool stays the application's."""
+    made = create_engine("postgresql+psycopg://example@127.0.0.1/example", **options)
+    assert level_of_our_own(made) == level
+    store = SQLAlchemyTokenStore(made)
+    assert store._database._engine.pool is made.pool
+    assert store.shared_scope()[0] is made
+
+
+def test_sqlite_without_transactions_is_given_its_own_level(tmp_path: Path) -> None:
+    """SQLite knows no other level than SERIALIZABLE."""
+    made = create_engine(f"sqlite:///{tmp_path}/db.sqlite3", isolation_level="AUTOCOMMIT")
+    assert level_of_our_own(made) == "SERIALIZABLE"
+    store = SQLAlchemyTokenStore(made)
+    store.create_schema()
+    store.put(token("bob"))
+    assert store.get("bob") is not None
+    made.dispose()
 
 
 def run(code: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from amocrm_userauth._async.http import AsyncHTTP, NotSentError, Outgoing, UnknownOutcomeError
-from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
+from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Refused, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
@@ -55,12 +56,15 @@ class AsyncEndpoint:
 
     async def refresh(self, token: Secret, *, pair: TokenPair, deadline: float) -> Answer:
         """Spend a refresh token at the account's host; if the account has moved, once at its new host."""
-        answer = await self._grant("refresh_token", token, domain=pair.domain, deadline=deadline)
+        spend = partial(self._grant, "refresh_token", token, deadline=deadline)
+        answer = await spend(domain=pair.domain)
         if not isinstance(answer, Elsewhere):
             return answer
         found = await self.locate(token, pair=pair, deadline=deadline)
+        if found.dead:
+            return Refused("revoked")
         if found.domain and found.domain != pair.domain:
-            moved = await self._grant("refresh_token", token, domain=found.domain, deadline=deadline)
+            moved = await spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved
         return answer.otherwise
 

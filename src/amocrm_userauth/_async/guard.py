@@ -32,7 +32,7 @@ class AsyncGuard(AsyncStore):
     async def get(self, user_id: str, *, with_tokens: bool = True) -> UserToken | None:
         """See the protocol."""
         row = await self._call(lambda: self._store.get(user_id, with_tokens=with_tokens), user_id)
-        return row if row is None or row.user_id == user_id else None
+        return _own(row, user_id)
 
     async def put(self, token: UserToken) -> None:
         """See the protocol."""
@@ -46,18 +46,18 @@ class AsyncGuard(AsyncStore):
         self, user_id: str, *, revision: str, holder: str, until: datetime, now: datetime, rejected: bool = False
     ) -> UserToken | None:
         """See the protocol."""
-        return await self._call(
+        row = await self._call(
             lambda: self._store.take_lease(
                 user_id, revision=revision, holder=holder, until=until, now=now, rejected=rejected
             ),
             user_id,
         )
+        return _own(row, user_id)
 
     async def commit(self, token: UserToken, *, over: str, keep_previous: bool) -> UserToken | None:
         """See the protocol."""
-        return await self._call(
-            lambda: self._store.commit(token, over=over, keep_previous=keep_previous), token.user_id
-        )
+        row = await self._call(lambda: self._store.commit(token, over=over, keep_previous=keep_previous), token.user_id)
+        return _own(row, token.user_id)
 
     async def note_failure(self, user_id: str, *, revision: str, holder: str, failure: Failure) -> bool:
         """See the protocol."""
@@ -128,3 +128,7 @@ class AsyncGuard(AsyncStore):
     async def finish(self, *, nonce_hash: str, claimant: str, outcome: str) -> bool:
         """See the protocol."""
         return await self._call(lambda: self._store.finish(nonce_hash=nonce_hash, claimant=claimant, outcome=outcome))
+
+
+def _own(row: UserToken | None, user_id: str) -> UserToken | None:
+    return row if row is None or row.user_id == user_id else None

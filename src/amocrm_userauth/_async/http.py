@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
@@ -23,7 +24,10 @@ __all__ = ["AsyncHTTP", "NotSentError", "Outgoing", "UnknownOutcomeError"]
 
 _USER_AGENT = "amocrm_userauth"
 _MAX_BODY = 1_048_576
-_TIMEOUTS = ("connect", "read", "write", "pool")
+# of the time left to begin: then the client itself says, if it can, that it had no free connection
+_POOL_SHARE = 0.9
+# seconds: who comes later than this to a deadline was not running, and then has so long to read what came meanwhile
+_LATE, _CATCH_UP = 0.05, 1.0
 # the errors of httpx and of httpx2 that say that no connection was made
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
@@ -61,6 +65,7 @@ class AsyncHTTP:
         self._own: httpx.AsyncClient | None = None
         self._process = 0
         self._time = time
+        self._traces = threading.Event()
 
     @property
     def opened(self) -> bool:
@@ -70,17 +75,20 @@ class AsyncHTTP:
     async def send(self, outgoing: Outgoing, *, deadline: float) -> Reply:
         """Return the answer, by ``deadline`` on the holder's clock. Redirects are not followed, nothing is retried.
 
+        A request that had to wait for a free connection of the client goes out by ``deadline`` and is answered as much
+        later as it has waited: cut off, a token that it spends would be lost. So one deadline becomes two at most.
+
         Raises:
             NotSentError: nothing went out.
             UnknownOutcomeError: it may have gone out.
 
         """
-        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline)
+        trip = _AsyncTrip(self._pick(), outgoing, self._time, deadline, self._traces)
         seconds = deadline - self._time.monotonic()
         if seconds <= 0:
             raise NotSentError("out of time")
         try:
-            return await AsyncDeadline().run(seconds, trip.go, trip.cut)
+            return await AsyncDeadline().run(seconds, trip.go, trip.cut, trip.more)
         except NotSentError:
             raise
         except TimeoutError:
@@ -110,11 +118,21 @@ class AsyncHTTP:
 class _AsyncTrip:
     """One request on its way. It watches the client's trace, where there is one, for the moment of sending."""
 
-    def __init__(self, client: "AsyncHTTPClient", outgoing: Outgoing, time: AsyncTime, deadline: float) -> None:
+    def __init__(
+        self,
+        client: "AsyncHTTPClient",
+        outgoing: Outgoing,
+        time: AsyncTime,
+        deadline: float,
+        traces: threading.Event,
+    ) -> None:
         self._client = client
         self._outgoing = outgoing
         self._time = time
         self._deadline = deadline
+        self._answer_by = deadline
+        self._traces = traces
+        self._queued_at = time.monotonic()
         self._begun = False
         self._traced = False
         self._sent = False
@@ -134,6 +152,8 @@ class _AsyncTrip:
         if self._outgoing.fields is not None:
             headers["Content-Type"] = "application/json"
         seconds = max(self._deadline - self._time.monotonic(), 0.001)
+        longest = 2 * seconds
+        timeout = {"connect": seconds, "pool": seconds * _POOL_SHARE, "write": longest, "read": longest}
         # of the client's own library, but with none of its headers, cookies or parameters: they are not amoCRM's
         kind = type(self._client.build_request("GET", "https://amocrm.invalid"))
         return kind(
@@ -141,7 +161,7 @@ class _AsyncTrip:
             self._outgoing.url,
             headers=headers,
             content=None if self._outgoing.fields is None else json.dumps(self._outgoing.fields).encode(),
-            extensions={"trace": self._trace, "timeout": dict.fromkeys(_TIMEOUTS, seconds)},
+            extensions={"trace": self._trace, "timeout": timeout},
         )
 
     async def _exchange(self, request: "httpx.Request | httpx2.Request") -> Reply:
@@ -160,7 +180,10 @@ class _AsyncTrip:
         return Reply(response.status_code, headers, body.taken)
 
     async def _trace(self, name: str, info: "dict[str, object]") -> None:
+        if not self._traced:
+            self._answer_by += self._time.monotonic() - self._queued_at
         self._traced = True
+        self._traces.set()
         if name.endswith("send_request_headers.started"):
             # noted before the look at the clock: whoever gives up meanwhile either sees it or stops it here
             self._sent = True
@@ -169,6 +192,15 @@ class _AsyncTrip:
                 raise NotSentError("out of time")
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = _socket_of(info.get("return_value"))
+
+    def more(self) -> float:
+        """Return for how many seconds more the answer is waited for, once the deadline is there."""
+        if not self._sent:
+            return 0.0
+        now = self._time.monotonic()
+        # stopped, or starved, meanwhile: the answer may have come, and it may be the user's only good pair
+        catch_up = _CATCH_UP if now - self._deadline > _LATE else 0.0
+        return max(self._answer_by - now, catch_up)
 
     def cut(self) -> None:
         """Free a thread that is stuck in a read; best effort, as a reused connection shows its socket late."""
@@ -183,7 +215,8 @@ class _AsyncTrip:
         # a transport that tries again by itself can fail to connect after it has sent
         if self._sent:
             return UnknownOutcomeError(kind)
-        if kind in _NOT_SENT or not self._begun or self._traced:
+        # a client that shows a trace, and has shown none of this request, had no free connection for it
+        if kind in _NOT_SENT or not self._begun or self._traced or self._traces.is_set():
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 

@@ -113,9 +113,8 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
     ) -> list[UserToken]:
         """Return one page of unmarked rows whose pair was saved before ``saved_before``, oldest first."""
         with self._lock:
-            rows = [
-                row for row in self._rows.values() if row.reauth_reason is None and row.pair_saved_at < saved_before
-            ]
+            every = list(self._rows.values())
+        rows = [row for row in every if row.reauth_reason is None and row.pair_saved_at < saved_before]
         rows.sort(key=_due_key)
         return [row for row in rows if after is None or _due_key(row) > after][:limit]
 
@@ -151,7 +150,9 @@ class AsyncMemoryTokenStore(AsyncTokenStore, AsyncStateStore):
     async def find_code(self, code_hash: str, *, now: datetime) -> list[StateRecord]:
         """Return every unexpired record of this code."""
         with self._lock:
-            return [known for known in self._states.values() if known.code_hash == code_hash and known.expires_at > now]
+            # no comprehension in here: on CPython 3.13 an interrupt within it leaves the lock taken
+            every = list(self._states.values())
+        return [known for known in every if known.code_hash == code_hash and known.expires_at > now]
 
     async def claim(
         self,

@@ -139,11 +139,14 @@ class AsyncServer:
         while True:
             row, now = _usable(await self._store.get(user_id), user_id, wish), self._settings.clock()
             if self._good(row, now, wish):
-                return row if wish.force else await self._ahead(row, now)
+                row = row if wish.force else await self._ahead(row, now)
+                if self._still_good(row, wish):
+                    return row
+                continue
             self._check_cool_down(row, now)
             if row.lease_until is None or row.lease_until <= now or self._under_way(row):
                 outcome = await self._refresh(row, wish, give_up)
-                if isinstance(outcome, UserToken):
+                if isinstance(outcome, UserToken) and self._still_good(outcome, wish):
                     return outcome
             if self._time.monotonic() + pause > give_up:
                 raise RefreshInProgress(user_id=user_id, retry_after=1.0)
@@ -159,6 +162,10 @@ class AsyncServer:
             return True
         refreshing = row.lease_until is not None and row.lease_until > now
         return not refreshing and not may_answer_rejection(row, now)
+
+    def _still_good(self, row: UserToken, wish: _Wish) -> bool:
+        """Look at the time again: a wait, or a process that was stopped, may have outlasted the token."""
+        return bool(wish.force) or expires_at(row) > self._settings.clock()
 
     def _check_cool_down(self, row: UserToken, now: datetime) -> None:
         if row.retry_at is None or not cooling_down(row, now, self._settings.fingerprint):

@@ -4,8 +4,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Reply, Transient, read_answer, read_json
+from amocrm_userauth._core.answers import Answer, Elsewhere, Late, Refused, Reply, Transient, read_answer, read_json
 from amocrm_userauth._core.hosts import trusted_host
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth._core.model import TokenPair
@@ -54,12 +55,15 @@ class Endpoint:
 
     def refresh(self, token: Secret, *, pair: TokenPair, deadline: float) -> Answer:
         """Spend a refresh token at the account's host; if the account has moved, once at its new host."""
-        answer = self._grant("refresh_token", token, domain=pair.domain, deadline=deadline)
+        spend = partial(self._grant, "refresh_token", token, deadline=deadline)
+        answer = spend(domain=pair.domain)
         if not isinstance(answer, Elsewhere):
             return answer
         found = self.locate(token, pair=pair, deadline=deadline)
+        if found.dead:
+            return Refused("revoked")
         if found.domain and found.domain != pair.domain:
-            moved = self._grant("refresh_token", token, domain=found.domain, deadline=deadline)
+            moved = spend(domain=found.domain)
             return moved.otherwise if isinstance(moved, Elsewhere) else moved
         return answer.otherwise
 

@@ -61,7 +61,8 @@ class UserAuth:
         state_policy: ``"optional"`` accepts a code without any proof whose it is. That is unsafe: anybody who gets
             hold of a link can connect a user to a stranger's account. It is there for old clients only.
         leeway: seconds before its expiry at which a token is refreshed ahead of time (a quarter of its life at most).
-        exchange_budget: seconds for everything that one refresh or connect asks of amoCRM.
+        exchange_budget: seconds for everything that one refresh or connect asks of amoCRM. Waiting for a free
+            connection of a passed client is not amoCRM's time: it is given back, up to as much again.
         lease: seconds for which one holder may spend a token; at least 2 x ``exchange_budget`` + 30.
         wait_budget: seconds that a caller waits for another's refresh.
         save_budget: seconds of retries if the store does not take a fresh pair.

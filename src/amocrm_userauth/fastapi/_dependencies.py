@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from amocrm_userauth import AsyncUserAuth, UserAuth
 from amocrm_userauth.errors import ConfigurationError
+from amocrm_userauth.fastapi import _calls
 from amocrm_userauth.fastapi._callers import Caller, ServiceSource, caller_of, service_of
 from amocrm_userauth.httpx import client
 
@@ -30,9 +31,7 @@ def access_token(
     async def token(
         caller: Annotated[Caller, Depends(caller_of(service_of(auth), current_user, user_id))],
     ) -> str:
-        if isinstance(caller.service, AsyncUserAuth):
-            return await caller.service.access_token(caller.user)
-        return await run_in_threadpool(caller.service.access_token, caller.user)
+        return await _calls.access_token(caller)
 
     return token
 

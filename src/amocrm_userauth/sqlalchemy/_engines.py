@@ -22,6 +22,7 @@ __all__ = [
     "async_run",
     "async_turns",
     "check_engine",
+    "level_of_our_own",
     "run",
     "turns",
 ]
@@ -59,6 +60,20 @@ def _refuse_scattered_memory(engine: "Engine") -> "Engine":
         )
         raise ConfigurationError(msg)
     return engine
+
+
+def level_of_our_own(engine: "Engine") -> str | None:
+    """Return the isolation level to use instead of the engine's, or ``None`` to leave that as it is.
+
+    ``AUTOCOMMIT`` would make a write and the look at its result two transactions: a winner might not see that it won.
+    """
+    level = engine.get_execution_options().get("isolation_level")
+    if level is None:
+        # what create_engine(isolation_level=...) was given; SQLAlchemy has no public name for it
+        level = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    if str(level).upper() != "AUTOCOMMIT":
+        return None
+    return "SERIALIZABLE" if engine.dialect.name == "sqlite" else "READ COMMITTED"
 
 
 class AsyncTurns:

@@ -8,7 +8,7 @@ from amocrm_userauth._core.hosts import DEFAULT_SUFFIXES
 from amocrm_userauth._core.integration import Integration
 from amocrm_userauth.testing._fake import clients
 from amocrm_userauth.testing._fake.asgi import ASGIApp
-from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
+from amocrm_userauth.testing._fake.books import LedgerEntry, LoggedRequest, Presentation
 from amocrm_userauth.testing._fake.clients import (
     async_http_client,
     async_http_transport,
@@ -31,6 +31,7 @@ __all__ = [
     "FakeAmoCRM",
     "Hold",
     "IssuedPair",
+    "LedgerEntry",
     "LoggedRequest",
     "Presentation",
     "async_http_client",

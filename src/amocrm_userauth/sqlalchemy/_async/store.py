@@ -86,13 +86,16 @@ class AsyncSQLAlchemyTokenStore(AsyncTokenStore, AsyncStateStore):
         return tokens.own(await self._database.first(statement, {"p_user_id": tokens.ids.native(user_id)}), user_id)
 
     async def put(self, token: UserToken) -> None:
-        """Insert or replace the whole row of ``token.user_id``."""
+        """Insert or replace the whole row of ``token.user_id``.
+
+        If the answer to a commit is lost it is not repeated: that could undo a disconnect made in between.
+        """
         new = self._tokens.new(token)
         for _ in range(_ROUNDS):
-            if await self._database.count(self._tokens.replace, new):
+            if await self._database.count(self._tokens.replace, new, again_if_lost=False):
                 return
             await self._warn_about_foreign_keys()
-            if await self._database.insert(self._tokens.insert, new):
+            if await self._database.insert(self._tokens.insert, new, again_if_lost=False):
                 return
             await self.check_user(new.user_id)
         msg = "the table refuses the new row (IntegrityError); see whether a constraint was added to it"
@@ -246,7 +249,7 @@ class AsyncSQLAlchemyTokenStore(AsyncTokenStore, AsyncStateStore):
         rows = await self._database.all(self._states.expired, {"p_now": now})
         if rows:
             gone = {"p_gone": [row[0] for row in rows], "p_now": now}
-            await self._database.count(self._states.sweep, lambda: gone)
+            await self._database.count(self._states.sweep, lambda: gone, again=False)
 
     async def _write_and_get(
         self, write: Executable, parameters: Callable[[], dict[str, object]], user_id: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from amocrm_userauth._pairs import Time
-from amocrm_userauth.sqlalchemy._engines import run, turns
+from amocrm_userauth.sqlalchemy._engines import level_of_our_own, run, turns
 from amocrm_userauth.sqlalchemy._failures import judge
 
 if TYPE_CHECKING:
@@ -23,7 +23,24 @@ T = TypeVar("T")
 Parameters: TypeAlias = "Mapping[str, object]"
 Fields: TypeAlias = "Sequence[Any]"
 
-_PAUSES = (0.01, 0.03, 0.1, 0.3)
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
+# A step that took so long has waited inside the database already; it is not repeated.
+_PATIENCE = 5.0
+
+
+class Attempt:
+    """One try of a step. ``settled``: its commit was asked for, so only the answer tells whether it was written."""
+
+    connection: Connection
+
+    def __init__(self) -> None:
+        """Start before there is a connection."""
+        self.settled = False
+
+    def commit(self) -> None:
+        """Commit."""
+        self.settled = True
+        self.connection.commit()
 
 
 class Database:
@@ -35,48 +52,58 @@ class Database:
 
     def __init__(self, engine: Engine, below: Engine) -> None:
         """Take the engine, and the one below that does its work."""
-        self._engine = engine
+        level = level_of_our_own(below)
+        self._engine = engine if level is None else engine.execution_options(isolation_level=level)
         self._turns = turns(below)
         self._time = Time()
 
     def first(self, statement: Executable, key: Parameters) -> Fields | None:
         """Return the first row."""
 
-        def step(connection: Connection) -> Fields | None:
-            return (connection.execute(statement, key)).first()
+        def step(attempt: Attempt) -> Fields | None:
+            return (attempt.connection.execute(statement, key)).first()
 
         return self.run(step)
 
     def all(self, statement: Executable, key: Parameters) -> Sequence[Fields]:
         """Return every row."""
 
-        def step(connection: Connection) -> Sequence[Fields]:
-            return (connection.execute(statement, key)).all()
+        def step(attempt: Attempt) -> Sequence[Fields]:
+            return (attempt.connection.execute(statement, key)).all()
 
         return self.run(step)
 
-    def count(self, statement: Executable, parameters: Callable[[], Parameters], *, again_if_lost: bool = True) -> bool:
+    def count(
+        self,
+        statement: Executable,
+        parameters: Callable[[], Parameters],
+        *,
+        again: bool = True,
+        again_if_lost: bool = True,
+    ) -> bool:
         """Do one write; say whether it met a row."""
 
-        def step(connection: Connection) -> bool:
-            result = connection.execute(statement, parameters())
-            connection.commit()
+        def step(attempt: Attempt) -> bool:
+            result = attempt.connection.execute(statement, parameters())
+            attempt.commit()
             return result.rowcount > 0
 
-        return self.run(step, again_if_lost=again_if_lost)
+        return self.run(step, again=again, again_if_lost=again_if_lost)
 
-    def insert(self, statement: Executable, parameters: Callable[[], Parameters]) -> bool:
+    def insert(
+        self, statement: Executable, parameters: Callable[[], Parameters], *, again_if_lost: bool = True
+    ) -> bool:
         """Insert one row; ``False`` if a constraint is against it."""
 
-        def step(connection: Connection) -> bool:
+        def step(attempt: Attempt) -> bool:
             try:
-                connection.execute(statement, parameters())
-                connection.commit()
+                attempt.connection.execute(statement, parameters())
+                attempt.commit()
             except IntegrityError:
                 return False
             return True
 
-        return self.run(step)
+        return self.run(step, again_if_lost=again_if_lost)
 
     def write_and_read(
         self,
@@ -88,10 +115,10 @@ class Database:
     ) -> T:
         """Do one write, then read, in one transaction. The write comes first: it sees, and locks, the newest row."""
 
-        def step(connection: Connection) -> T:
-            connection.execute(write, parameters())
-            found = make((connection.execute(read, key)).first())
-            connection.commit()
+        def step(attempt: Attempt) -> T:
+            attempt.connection.execute(write, parameters())
+            found = make((attempt.connection.execute(read, key)).first())
+            attempt.commit()
             return found
 
         return self.run(step)
@@ -99,29 +126,36 @@ class Database:
     def make(self, work: Callable[[Connection], None]) -> None:
         """Do ``work``, which creates tables."""
 
-        def step(connection: Connection) -> None:
-            run(connection, work)
-            connection.commit()
+        def step(attempt: Attempt) -> None:
+            run(attempt.connection, work)
+            attempt.commit()
 
         self.run(step)
 
-    def run(self, step: Callable[[Connection], T], *, again_if_lost: bool = True) -> T:
-        """Do ``step`` on a connection of its own, anew where the database has undone it; raise what callers know."""
+    def run(self, step: Callable[[Attempt], T], *, again: bool = True, again_if_lost: bool = True) -> T:
+        """Do ``step`` on a connection of its own, ``again`` where nothing was written; raise what callers know.
+
+        A connection that breaks before the commit was asked for has written nothing. After that nobody knows: the step
+        is repeated only with ``again_if_lost``, where its repetition comes to the same.
+        """
         pauses, lost_before = iter(_PAUSES), False
+        began = self._time.monotonic()
         while True:
+            attempt = Attempt()
             try:
                 if self._turns is None:
-                    return self._once(step)
-                return self._turns.run(partial(self._once, step))
+                    return self._once(attempt, step)
+                return self._turns.run(partial(self._once, attempt, step))
             except Exception as error:  # noqa: BLE001 - of the driver, the pool, the network
                 verdict = judge(error)
             # Outside of the handler: the cause holds what was sent to the database.
-            pause = next(pauses, None)
-            if pause is None or not (verdict.again or (verdict.lost and again_if_lost and not lost_before)):
+            after_loss = verdict.lost and not lost_before and (again_if_lost or not attempt.settled)
+            pause = next(pauses, None) if again and (verdict.again or after_loss) else None
+            if pause is None or self._time.monotonic() - began > _PATIENCE:
                 raise verdict.error
             lost_before = lost_before or verdict.lost
             self._time.sleep_jittered(pause)
 
-    def _once(self, step: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as connection:
-            return step(connection)
+    def _once(self, attempt: Attempt, step: Callable[[Attempt], T]) -> T:
+        with self._engine.connect() as attempt.connection:
+            return step(attempt)

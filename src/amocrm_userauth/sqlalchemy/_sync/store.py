@@ -86,13 +86,16 @@ class SQLAlchemyTokenStore(TokenStore, StateStore):
         return tokens.own(self._database.first(statement, {"p_user_id": tokens.ids.native(user_id)}), user_id)
 
     def put(self, token: UserToken) -> None:
-        """Insert or replace the whole row of ``token.user_id``."""
+        """Insert or replace the whole row of ``token.user_id``.
+
+        If the answer to a commit is lost it is not repeated: that could undo a disconnect made in between.
+        """
         new = self._tokens.new(token)
         for _ in range(_ROUNDS):
-            if self._database.count(self._tokens.replace, new):
+            if self._database.count(self._tokens.replace, new, again_if_lost=False):
                 return
             self._warn_about_foreign_keys()
-            if self._database.insert(self._tokens.insert, new):
+            if self._database.insert(self._tokens.insert, new, again_if_lost=False):
                 return
             self.check_user(new.user_id)
         msg = "the table refuses the new row (IntegrityError); see whether a constraint was added to it"
@@ -246,7 +249,7 @@ class SQLAlchemyTokenStore(TokenStore, StateStore):
         rows = self._database.all(self._states.expired, {"p_now": now})
         if rows:
             gone = {"p_gone": [row[0] for row in rows], "p_now": now}
-            self._database.count(self._states.sweep, lambda: gone)
+            self._database.count(self._states.sweep, lambda: gone, again=False)
 
     def _write_and_get(
         self, write: Executable, parameters: Callable[[], dict[str, object]], user_id: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Books", "LoggedRequest", "Presentation"]
+__all__ = ["Books", "LedgerEntry", "LoggedRequest", "Presentation"]
 
 
 @dataclass(slots=True)
@@ -12,7 +12,9 @@ class Presentation:
     ``user`` is whose it was, ``""`` if amoCRM never issued it. ``fingerprint`` names the token without telling it (see
     :func:`amocrm_userauth.testing.fingerprint`). ``outcome`` is ``"issued"`` (a new pair came of it), ``"refused"``
     (``hint`` says why) or ``"failed"`` (an arranged failure or limit, before the token was looked at). ``answered`` is
-    ``False`` if the answer was never sent in full, or its reader had gone away. ``at`` is the time in Unix seconds.
+    ``False`` if the answer was never sent in full, or its reader had gone away. ``at`` is the time in Unix seconds,
+    ``answered_at`` that of the answer. ``issued`` is the fingerprint of the refresh token that came of it, ``host``
+    where it was presented, and ``request_id`` the request's ``X-Request-ID``, ``""`` without one.
     """
 
     user: str
@@ -23,6 +25,30 @@ class Presentation:
     status: int | None = None
     hint: str = ""
     answered: bool = False
+    answered_at: float | None = None
+    issued: str = ""
+    host: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One pair that was ever issued, told by the fingerprints of its tokens.
+
+    ``parent`` is the fingerprint of the refresh token that bought it, ``""`` for the first pair of a grant; ``grant``
+    numbers the grants. ``state`` is that of the refresh token: ``alive``, ``spent`` or ``killed``. Times are Unix
+    seconds: the access token is good until ``expires_at``, or ``ended_at`` if it was ended before.
+    """
+
+    user: str
+    grant: int
+    fingerprint: str
+    access_fingerprint: str
+    parent: str
+    issued_at: float
+    expires_at: float
+    ended_at: float | None
+    state: str
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
 from amocrm_userauth.testing._fake.consent import consent_page
 from amocrm_userauth.testing._fake.faults import Fault
 from amocrm_userauth.testing._fake.replies import Ask, Reply, api_problem, canned
+from amocrm_userauth.testing._fake.tokens import fingerprint
 from amocrm_userauth.testing._fake.world import World
 
 __all__ = ["Driver", "Line"]
@@ -88,7 +89,7 @@ class Driver:
             world.books.requests.append(entry)
             call = _Call(ask, entry, fields)
             if on == "token":
-                call.presentation = oauth.opened_with(world, fields)
+                call.presentation = oauth.opened_with(world, ask, fields)
             if on != "consent":
                 call.fault = world.faults.take(entry.user, on)
             return call
@@ -109,6 +110,8 @@ class Driver:
             if call.presentation is not None and reply.status != 429:  # noqa: PLR2004 - the limit: not looked at
                 call.presentation.outcome = "issued" if reply.status == 200 else "refused"  # noqa: PLR2004 - OK
                 call.presentation.hint = reply.hint
+                if call.presentation.outcome == "issued":
+                    call.presentation.issued = fingerprint(next(reversed(self._world.by_refresh)))
             if call.fault is not None and call.fault.kind == "truncated":
                 reply.body = reply.body[: len(reply.body) // 2]
             return reply
@@ -152,6 +155,7 @@ class Driver:
             if call.presentation is not None:
                 call.presentation.status = reply.status
                 call.presentation.answered = sent
+                call.presentation.answered_at = self._world.now() if sent else None
 
 
 def _kind(ask: Ask) -> str:

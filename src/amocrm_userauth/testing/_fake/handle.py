@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from amocrm_userauth.testing._fake.books import LoggedRequest, Presentation
+from amocrm_userauth.testing._fake.books import LedgerEntry, LoggedRequest, Presentation
 from amocrm_userauth.testing._fake.control import Backend
 from amocrm_userauth.testing._fake.server import Server
 
@@ -228,6 +228,10 @@ class Handle:
     def presentations(self, user: str | None = None, grant_type: str | None = None) -> list[Presentation]:
         """Return what was presented at the token endpoint and what came of it, oldest first."""
         return [Presentation(**seen) for seen in self._run("presentations", user=user, grant_type=grant_type)]
+
+    def ledger(self) -> list[LedgerEntry]:
+        """Return every pair that was ever issued, oldest first, without its tokens: what an audit needs."""
+        return [LedgerEntry(**entry) for entry in self._run("ledger")]
 
     @property
     def requests(self) -> list[LoggedRequest]:

@@ -66,10 +66,10 @@ class Grant:
     person: Person
     pairs: list["Pair"] = field(default_factory=list["Pair"], repr=False)
 
-    def kill(self) -> None:
+    def kill(self, now: float) -> None:
         """End the grant: no token of it works any more."""
         for pair in self.pairs:
-            pair.kill()
+            pair.kill(now)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,14 +81,21 @@ class Pair:
     refresh: str = field(repr=False)
     access_expires_at: float
     refresh_expires_at: float
+    issued_at: float
     parent: "Pair | None" = field(repr=False, default=None)
     state: Literal["alive", "spent", "killed"] = "alive"
     access_dead: bool = False
+    ended_at: float | None = None
 
-    def kill(self) -> None:
+    def kill(self, now: float) -> None:
         """End both tokens."""
         self.state = "killed"
+        self.end_access(now)
+
+    def end_access(self, now: float) -> None:
+        """End the access token."""
         self.access_dead = True
+        self.ended_at = now if self.ended_at is None else self.ended_at
 
     def refusal(self, now: float) -> str | None:
         """Return the hint with which amoCRM would refuse the refresh token now, ``None`` if it would take it."""

@@ -50,11 +50,12 @@ def owner(world: World, fields: dict[str, str]) -> str:
     return "" if code is None else code.person.name
 
 
-def opened_with(world: World, fields: dict[str, str]) -> Presentation:
+def opened_with(world: World, ask: Ask, fields: dict[str, str]) -> Presentation:
     """Write one token call into the books; its outcome is filled in later."""
     grant_type = fields.get("grant_type", "")
     spent = fields.get(_SPENDS.get(grant_type, ""), "")
-    entry = Presentation(owner(world, fields), grant_type, fingerprint(spent), "failed", world.now())
+    entry = Presentation(owner(world, fields), grant_type, fingerprint(spent), "failed", world.now(), host=ask.host)
+    entry.request_id = ask.headers.get("x-request-id", "")
     world.books.presentations.append(entry)
     return entry
 

@@ -67,7 +67,7 @@ class Verbs:
 
     def expire(self, user: str) -> None:
         for pair in self._pairs(user):
-            pair.access_dead = True
+            pair.end_access(self._world.now())
 
     def expire_refresh(self, user: str) -> None:
         for pair in self._pairs(user):
@@ -75,14 +75,14 @@ class Verbs:
 
     def revoke(self, user: str) -> None:
         for grant in self._world.grants_of(user):
-            grant.kill()
+            grant.kill(self._world.now())
 
     def disable(self, user: str) -> None:
         account = self._world.person(user).account
         clients = {grant.client_id for grant in self._world.grants_of(user, account.host)}
         for grant in self._world.grants:
             if grant.account is account and grant.client_id in clients:
-                grant.kill()
+                grant.kill(self._world.now())
 
     def set_active(self, user: str, active: bool) -> None:  # noqa: FBT001 - by name, over the wire
         self._world.person(user).active = active
@@ -135,6 +135,10 @@ class Verbs:
     def presentations(self, user: str | None, grant_type: str | None) -> list[Json]:
         return [asdict(seen) for seen in self._world.books.of(user, grant_type)]
 
+    def ledger(self) -> list[Json]:
+        numbers = {id(grant): number for number, grant in enumerate(self._world.grants)}
+        return [_entry(pair, numbers[id(pair.grant)]) for pair in self._world.by_refresh.values()]
+
     def requests(self) -> list[Json]:
         return [asdict(entry) for entry in self._world.books.requests]
 
@@ -165,6 +169,20 @@ class Verbs:
 
     def _pairs(self, user: str) -> list[Pair]:
         return [pair for grant in self._world.grants_of(user) for pair in grant.pairs]
+
+
+def _entry(pair: Pair, grant: int) -> Json:
+    return {
+        "user": pair.grant.person.name,
+        "grant": grant,
+        "fingerprint": fingerprint(pair.refresh),
+        "access_fingerprint": fingerprint(pair.access),
+        "parent": "" if pair.parent is None else fingerprint(pair.parent.refresh),
+        "issued_at": pair.issued_at,
+        "expires_at": pair.access_expires_at,
+        "ended_at": pair.ended_at,
+        "state": pair.state,
+    }
 
 
 def _seen(pair: Pair) -> Json:

@@ -93,7 +93,7 @@ class World:
         if self.settings.new_grant_kills_old:
             for old in self.grants_of(code.person.name):
                 if (old.client_id, old.account) == (code.client_id, code.account):
-                    old.kill()
+                    old.kill(self.now())
         grant = Grant(code.client_id, code.account, code.person)
         self.grants.append(grant)
         return self.issue(grant, None)
@@ -103,7 +103,7 @@ class World:
         now = self.now()
         access = access_token(self.settings, grant.client_id, grant.account, grant.person, int(now))
         lifetimes = (int(now) + self.settings.access_lifetime, now + self.settings.refresh_lifetime)
-        pair = Pair(grant, access, opaque(), *lifetimes, parent)
+        pair = Pair(grant, access, opaque(), *lifetimes, now, parent)
         grant.pairs.append(pair)
         self.by_access[pair.access] = self.by_refresh[pair.refresh] = pair
         return pair
@@ -115,13 +115,14 @@ class World:
             self.note_use(pair)
         else:
             pair.state = "spent"
-        pair.access_dead = pair.access_dead or self.settings.refresh_kills_access
+        if self.settings.refresh_kills_access:
+            pair.end_access(self.now())
         return self.issue(pair.grant, pair)
 
     def punish_reuse(self, pair: Pair) -> None:
         """Do what a refused refresh token brings about: in the family reading a spent one ends its grant."""
         if self.settings.rotation == "family" and pair.state == "spent":
-            pair.grant.kill()
+            pair.grant.kill(self.now())
 
     def note_use(self, pair: Pair) -> None:
         """Note that a pair is in use: its parent, if that was still good, is spent now."""
@@ -131,7 +132,7 @@ class World:
     def _kill_unused_children(self, pair: Pair) -> None:
         for other in pair.grant.pairs:
             if other.parent is pair:
-                other.kill()
+                other.kill(self.now())
 
     def pair_of_access(self, token: str, host: str) -> Pair | None:
         """Return the pair of an access token that is good at ``host`` now."""
