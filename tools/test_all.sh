@@ -3,9 +3,11 @@
 set -u
 cd "$(dirname "$0")/.."
 failed= missing= passed=
+# where this Python was installed, others may be beside it
+beside=$(python3 -c 'import pathlib, sys; print(pathlib.Path(sys.base_prefix).parent)')
 for version in 3.11 3.12 3.13; do
     python=
-    for candidate in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python "/opt/python$version/bin/python"; do
+    for candidate in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python "$beside/$version".*/bin/python "/opt/python$version/bin/python"; do
         if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2>/dev/null; then
             python=$candidate
             break
