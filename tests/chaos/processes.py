@@ -14,12 +14,16 @@ from tests.chaos.journal import Journal
 ROOT = Path(__file__).parents[2]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment in which a process finds the library and these tests."""
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def started(module: str, given: dict[str, Any], **pipes: Any) -> "subprocess.Popen[str]":
     """Start a module of this package with its settings; it ends when its standard input does."""
-    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", f"tests.chaos.{module}", json.dumps(given)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment(), **pipes)
 
 
 class Worker:

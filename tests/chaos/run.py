@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amocrm_userauth.testing import FakeAmoCRM, fingerprint
-from tests.chaos import databases, faults
+from tests.chaos import databases, faults, stores
 from tests.chaos.audit import Audit, History, audited
 from tests.chaos.clocks import Clock, boot_time
 from tests.chaos.facts import FOREVER
@@ -81,7 +81,8 @@ class Run:
         self.amo = FakeAmoCRM.attach(self._urls["control_url"])
         stack.callback(self.database.stop)
         self.database.start()
-        self.database.create_schema()
+        tables = stores.KINDS[options.store].tables
+        self.database.create_schema(lambda address: tables(address, options.users))
         stack.callback(self._end_workers)
         self.workers = [self._worker(index) for index in range(options.workers)]
 
