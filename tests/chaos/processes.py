@@ -1,6 +1,7 @@
 """The processes of a run, as the orchestrator holds them."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -31,7 +32,8 @@ class Worker:
 
     def __init__(self, name: str, given: dict[str, Any], journal: Journal, errors: Path) -> None:
         self.name = name
-        self.born = boot_time()
+        self.up_at = math.inf
+        """When it began to serve; starting can take longer than warming up."""
         self.index: int = given["index"]
         self._journal = journal
         with errors.open("ab") as file:
