@@ -39,6 +39,7 @@ class Options:
     every: float = _option(1.5, help="seconds between two faults, on average")
     kinds: str = _option("mixed", choices=("mixed", "sync", "async"), help="of workers")
     store: str = _option("sqlalchemy", choices=("sqlalchemy", *SYNC_ONLY), help="which stores the workers use")
+    immune: int = _option(0, help="how many workers are never killed, so that what they hold can be compared")
     without: str = _option("", choices=("", *TEETH), help="switch a guard off, by a test double: the run must fail")
     look: float = _option(20.0, help="seconds between two audits while it runs")
     keep: str = _option("", help="a folder for the journals; without one they are deleted")
@@ -65,7 +66,7 @@ class Options:
         return shlex.join(words)
 
 
-SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "look": 450.0}
+SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "immune": 2, "look": 450.0}
 
 
 def parse(arguments: list[str]) -> Options:
