@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,12 @@ class Database:
         """Count the connections there are."""
         return 0
 
-    def create_schema(self) -> None:
-        """Make the tables."""
-        with self._store() as store:
-            store.create_schema()
+    def create_schema(self, make: Callable[[str], None]) -> None:
+        """Let ``make`` make the tables, given the address."""
+        make(self.url)
 
     def rows(self, users: list[str]) -> dict[str, Any]:
-        """Return every user's row."""
+        """Return every user's row. The tables of all stores are alike."""
         with self._store() as store:
             return {user: store.get(user) for user in users}
 
@@ -225,9 +224,9 @@ class MariaDB(Server):
         settings = ["--innodb-flush-log-at-trx-commit=2", "--skip-log-bin", "--innodb-buffer-pool-size=32M"]
         return [self._server, "--no-defaults", f"--datadir={home / 'data'}", *address, *settings]
 
-    def create_schema(self) -> None:
+    def create_schema(self, make: Callable[[str], None]) -> None:
         self.execute("ALTER DATABASE test CHARACTER SET utf8mb4")
-        super().create_schema()
+        super().create_schema(make)
 
     def cut(self) -> int:
         ids = self.execute(

@@ -55,7 +55,7 @@ def schedule(options: Options) -> Iterator[Planned]:
             at=at,
             kind=kind,
             point=point,
-            worker=chance.randrange(options.workers),
+            worker=chance.randrange(options.immune if kind.startswith("kill") else 0, options.workers),
             user=f"u{chance.randrange(options.users)}",
             seconds=_length(kind, chance),
             either=chance.random() < 0.5,

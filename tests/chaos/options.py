@@ -9,6 +9,7 @@ FAULTS = (
     "down", "unavailable", "slow", "late", "overtake", "drop", "cut", "drip", "limited", "forbidden", "error", "lookup", "move", "expire",
 )  # fmt: skip
 POINTS = ("before the send", "after the send", "after the answer", "before the commit", "after the commit")
+SYNC_ONLY = ("django",)
 TEETH = ("lease", "swap", "shield", "fallback", "claim", "doubt")
 
 EXCHANGE, LEASE, WAIT, SAVE = 20.0, 90.0, 30.0, 20.0  # the service's defaults, in its own seconds
@@ -37,10 +38,16 @@ class Options:
     faults: str = _option("all", help="all, none, or some of: " + ", ".join(FAULTS))
     every: float = _option(1.5, help="seconds between two faults, on average")
     kinds: str = _option("mixed", choices=("mixed", "sync", "async"), help="of workers")
-    store: str = _option("sqlalchemy", help="which stores the workers use")
+    store: str = _option("sqlalchemy", choices=("sqlalchemy", *SYNC_ONLY), help="which stores the workers use")
+    immune: int = _option(0, help="how many workers are never killed, so that what they hold can be compared")
     without: str = _option("", choices=("", *TEETH), help="switch a guard off, by a test double: the run must fail")
     look: float = _option(20.0, help="seconds between two audits while it runs")
     keep: str = _option("", help="a folder for the journals; without one they are deleted")
+
+    def __post_init__(self) -> None:
+        """Give a store that is synchronous only workers of that kind."""
+        if self.store in SYNC_ONLY:
+            object.__setattr__(self, "kinds", "sync")
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -59,7 +66,7 @@ class Options:
         return shlex.join(words)
 
 
-SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "look": 450.0}
+SOAK = {"minutes": 30.0, "users": 2000, "lifetime": 1800, "rate": 15.0, "every": 4.0, "immune": 2, "look": 450.0}
 
 
 def parse(arguments: list[str]) -> Options:

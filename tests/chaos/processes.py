@@ -1,6 +1,7 @@
 """The processes of a run, as the orchestrator holds them."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,12 +15,16 @@ from tests.chaos.journal import Journal
 ROOT = Path(__file__).parents[2]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment in which a process finds the library and these tests."""
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def started(module: str, given: dict[str, Any], **pipes: Any) -> "subprocess.Popen[str]":
     """Start a module of this package with its settings; it ends when its standard input does."""
-    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", f"tests.chaos.{module}", json.dumps(given)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment(), **pipes)
 
 
 class Worker:
@@ -27,7 +32,8 @@ class Worker:
 
     def __init__(self, name: str, given: dict[str, Any], journal: Journal, errors: Path) -> None:
         self.name = name
-        self.born = boot_time()
+        self.up_at = math.inf
+        """When it began to serve; starting can take longer than warming up."""
         self.index: int = given["index"]
         self._journal = journal
         with errors.open("ab") as file:

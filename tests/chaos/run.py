@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amocrm_userauth.testing import FakeAmoCRM, fingerprint
-from tests.chaos import databases, faults
+from tests.chaos import databases, faults, stores
 from tests.chaos.audit import Audit, History, audited
 from tests.chaos.clocks import Clock, boot_time
 from tests.chaos.facts import FOREVER
@@ -81,7 +81,8 @@ class Run:
         self.amo = FakeAmoCRM.attach(self._urls["control_url"])
         stack.callback(self.database.stop)
         self.database.start()
-        self.database.create_schema()
+        tables = stores.KINDS[options.store].tables
+        self.database.create_schema(lambda address: tables(address, options.users))
         stack.callback(self._end_workers)
         self.workers = [self._worker(index) for index in range(options.workers)]
 
@@ -191,7 +192,7 @@ class Run:
     def _rest(self, worker: Worker, end: float) -> None:
         """Let a worker that has warmed up pause for a moment, and count what it holds then."""
         warm = min(max(8.0, self.options.minutes * 60 * 0.2), 240.0)
-        if not worker.rested and boot_time() > worker.born + warm and boot_time() < end - 6 and worker.is_free:
+        if not worker.rested and boot_time() > worker.up_at + warm and boot_time() < end - 6 and worker.is_free:
             worker.rested = True
             worker.order(do="rest", why="warm", seconds=4, then="go")
 
@@ -303,7 +304,14 @@ class Run:
     def _read(self) -> Iterator[Record]:
         for record in self._reader.new():
             self._records.append(record)
+            if record["k"] == "up":
+                self._warms_up(record["w"])
             yield record
+
+    def _warms_up(self, name: str) -> None:
+        for worker in self.workers:
+            if worker.name == name:
+                worker.up_at = boot_time()
 
     def history(self, *, final: bool) -> History:
         """Return what is known so far: the books first, so that no journal is behind them."""

@@ -1,14 +1,16 @@
-"""The stores that workers can use. Another kind is another entry of ``KINDS``: two context managers and no more."""
+"""The stores that workers can use. Another kind is another entry of ``KINDS``."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from amocrm_userauth.sqlalchemy import AsyncSQLAlchemyTokenStore, SQLAlchemyTokenStore
+from tests.chaos import site
 
 PATIENCE = 2
 """Real seconds that an application lets a statement wait for a lock, or for a connection."""
@@ -75,14 +77,37 @@ async def async_sqlalchemy(address: str, *, pre_ping: bool = False) -> AsyncIter
         await engine.dispose()
 
 
-def pool_of(store: Any) -> dict[str, int]:
-    """What the connection pool of a store holds."""
+@contextlib.contextmanager
+def django(address: str, *, pre_ping: bool = False) -> Iterator[Any]:
+    """A store on Django's ORM."""
+    with site.store(address, patience=PATIENCE, pre_ping=pre_ping) as store:
+        yield store
+
+
+def _tables(address: str, _users: int) -> None:
+    engine = create_engine(address)
+    try:
+        SQLAlchemyTokenStore(engine).create_schema()
+    finally:
+        engine.dispose()
+
+
+def _pool(store: Any) -> dict[str, int]:
     pool = store.shared_scope()[0].pool
     return {"connections": pool.checkedin() + pool.checkedout(), "in use": pool.checkedout()}
 
 
-KINDS = {"sqlalchemy": (sqlalchemy, async_sqlalchemy)}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How its stores are opened, how tables for so many users are made, and what connections a store holds."""
+
+    sync: Callable[..., AbstractContextManager[Any]]
+    asynchronous: Callable[..., AbstractAsyncContextManager[Any]] | None
+    tables: Callable[[str, int], None]
+    held: Callable[[Any], dict[str, int]]
 
 
-def sqlite_address(folder: Path) -> str:
-    return f"sqlite:///{folder / 'tokens.db'}"
+KINDS = {
+    "sqlalchemy": Kind(sqlalchemy, async_sqlalchemy, _tables, _pool),
+    "django": Kind(django, None, site.tables, site.held),
+}

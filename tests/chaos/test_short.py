@@ -15,10 +15,10 @@ from tests.chaos.run import run
 
 SHORT = [("sqlite", "family", 1), ("postgresql", "strict", 2), ("mariadb", "lenient", 3)]
 LONG = [
-    (database, rotation)
+    (database, rotation, "sqlalchemy")
     for database in ("sqlite", "postgresql", "mariadb")
     for rotation in ("strict", "lenient", "family")
-]
+] + [("sqlite", "strict", "django"), ("postgresql", "lenient", "django"), ("mariadb", "family", "django")]
 
 # what makes the absence of each guard felt for certain, and the invariant that breaks without it
 _FELT = {
@@ -57,6 +57,14 @@ def test_a_minute_of_faults_breaks_no_invariant(database: str, rotation: str, se
     assert sum(audit.counts["points hit"].values()) >= 5, "the faults at named points were not felt"
 
 
+def test_half_a_minute_of_faults_breaks_no_invariant_on_djangos_orm() -> None:
+    """The same faults, and the store of the Django adapter."""
+    audit = made(Options(store="django", database="postgresql", users=80, seed=4, minutes=0.4, every=0.8))
+    assert not audit.violations, audit.violations[:5]
+    assert audit.counts["calls"]["access_token: ok"] > 150
+    assert sum(audit.counts["points hit"].values()) >= 3, "the faults at named points were not felt"
+
+
 @pytest.mark.parametrize("guard", TEETH)
 def test_a_guard_that_is_switched_off_is_found_missing(guard: str) -> None:
     """The run fails, and names the invariant."""
@@ -73,8 +81,8 @@ def test_with_every_guard_the_same_load_breaks_nothing(felt: dict[str, object]) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("database", "rotation"), LONG)
-def test_minutes_of_faults_break_no_invariant(database: str, rotation: str) -> None:
+@pytest.mark.parametrize(("database", "rotation", "store"), LONG)
+def test_minutes_of_faults_break_no_invariant(database: str, rotation: str, store: str) -> None:
     """The same for longer, in every combination."""
-    audit = made(Options(database=database, rotation=rotation, seed=11, minutes=3.0))
+    audit = made(Options(database=database, rotation=rotation, store=store, seed=11, minutes=3.0))
     assert not audit.violations, audit.violations[:5]

@@ -15,7 +15,7 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
@@ -322,8 +322,8 @@ class Worker:
                 "rss MB": round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1),
                 "threads": threading.active_count(),
                 "tasks": len(asyncio.all_tasks()),
-                "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - counts its own, too
-                **stores.pool_of(self.store),
+                "files": sum(1 for _ in _files()),
+                **stores.KINDS[self.given["store"]].held(self.store),
             },
         )
 
@@ -358,13 +358,13 @@ async def opened(worker: Worker) -> AsyncIterator[Worker]:
     """Give the worker its services: two, as two requests of an application may each make their own."""
     given, clock, journal, site = worker.given, worker.clock, worker.journal, worker.site
     options = {"on_event": _teller(journal), "clock": clock.wall(given["skew"])}
-    sync_store, async_store = stores.KINDS[given["store"]]
+    kind = stores.KINDS[given["store"]]
     pre_ping = given["index"] % 2 == 0
     async with contextlib.AsyncExitStack() as stack:
         worker.api = await stack.enter_async_context(async_http_client(given["url"], timeout=10))
         integration = worker.amo.integration()
         if given["is_async"]:
-            inner = await stack.enter_async_context(async_store(given["database_url"], pre_ping=pre_ping))
+            inner = await stack.enter_async_context(kind.asynchronous(given["database_url"], pre_ping=pre_ping))
             http = httpx.AsyncClient(transport=AsyncNetwork(async_http_transport(given["url"]), site), timeout=None)
             await stack.enter_async_context(http)
             steps = Watched(doubles.weakened(inner, given["without"]), site)
@@ -376,7 +376,7 @@ async def opened(worker: Worker) -> AsyncIterator[Worker]:
         else:
             pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="caller")
             _warm(pool)
-            inner = stack.enter_context(sync_store(given["database_url"], pre_ping=pre_ping))
+            inner = stack.enter_context(kind.sync(given["database_url"], pre_ping=pre_ping))
             http = stack.enter_context(
                 httpx.Client(transport=Network(http_transport(given["url"]), site), timeout=None)
             )
@@ -389,6 +389,14 @@ async def opened(worker: Worker) -> AsyncIterator[Worker]:
         _warm(helpers)
         worker.store = inner
         yield worker
+
+
+def _files() -> Iterator[str]:
+    """Yield the open files, but for a SQLite database: while one connection is open, SQLite keeps what others closed."""
+    for entry in os.scandir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if not (name := str(Path(entry.path).readlink())).endswith("/tokens.db"):
+                yield name
 
 
 def _warm(pool: ThreadPoolExecutor) -> None:
