@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = {"sqlalchemy", "sqlalchemy-async", "fastapi", "crypto", "httpx2", "cli", "demo", "testing"}
+EXTRAS = {"sqlalchemy", "sqlalchemy-async", "fastapi", "django", "crypto", "httpx2", "cli", "demo", "testing"}
 JUNK = ("__pycache__", ".pyc", ".sqlite3", ".db", "node_modules", ".coverage", ".egg-info", ".hypothesis")
 
 
