@@ -34,8 +34,8 @@ def play(*, open_browser: bool) -> int:
         sys.stdout.flush()
         if open_browser and _has_display():
             webbrowser.open(demo.url)
-        while not stopped.wait(0.5):
-            pass
+        while not stopped.is_set():
+            stopped.wait(0.5)
     typer.echo("Stopped.")
     return 0
 
