@@ -95,7 +95,8 @@ def _options(backend: str, patience: int) -> dict[str, Any]:
     if backend == "sqlite":
         return {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"}
     if backend == "mysql":
-        return {"charset": "utf8mb4", "connect_timeout": patience}
+        # ssl_disabled: else PyMySQL reads the system's certificates for every connection
+        return {"charset": "utf8mb4", "connect_timeout": patience, "ssl_disabled": True}
     limits = f"-c lock_timeout={patience}s -c idle_in_transaction_session_timeout={patience}s"
     return {"connect_timeout": patience, "options": limits}
 

@@ -39,7 +39,8 @@ def remove_database(alias: str) -> None:
 def add_url(alias: str, url: URL, **settings: Any) -> str:
     """Make the database at ``url`` known under ``alias``."""
     known = {"NAME": url.database, "USER": url.username or "", "PASSWORD": url.password or "", "HOST": url.host}
-    options = {"charset": "utf8mb4"} if url.get_backend_name() == "mysql" else {}
+    # ssl_disabled: else PyMySQL reads the system's certificates for every connection, which takes longer than the rest
+    options = {"charset": "utf8mb4", "ssl_disabled": True} if url.get_backend_name() == "mysql" else {}
     engine = _ENGINES[url.get_backend_name()]
     return add_database(alias, ENGINE=engine, PORT=url.port or "", OPTIONS=options, **known, **settings)
 
