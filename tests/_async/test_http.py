@@ -193,6 +193,26 @@ async def test_a_request_that_was_given_up_is_never_sent_late():
         assert isinstance(given_up.failure("timeout"), NotSentError)
 
 
+async def test_a_request_that_was_given_up_before_it_began_is_not_begun():
+    """Its thread came too late: whoever waited has been told that nothing went out."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        given_up = trip(http)
+        given_up.cut()
+        with pytest.raises(NotSentError, match="out of time"):
+            await given_up.go()
+
+
+async def test_only_our_own_deadline_shows_a_wait_for_a_free_connection():
+    """Of a client that shows what it does: an error that comes from a transport without a trace shows nothing."""
+    async with async_http_client("http://127.0.0.1:9") as http:
+        silent = trip(http)
+        silent._begun = True
+        assert isinstance(silent.failure("timeout"), UnknownOutcomeError)
+        silent._traces.set()
+        assert isinstance(silent.failure("timeout"), NotSentError)
+        assert isinstance(silent.failure("ReadTimeout"), UnknownOutcomeError)
+
+
 async def test_a_request_past_its_deadline_is_never_sent_late():
     """By the holder's clock, at the moment of sending."""
     async with async_http_client("http://127.0.0.1:9") as http:

@@ -17,7 +17,7 @@ from tests._async.kit import (
     serving,
     stored,
 )
-from tests.pairs import async_together
+from tests.pairs import async_launch, async_together
 
 FOR_GOOD = 10_000
 
@@ -521,10 +521,61 @@ async def test_a_disconnect_elsewhere_ends_the_attempts_to_save_a_first_connecti
     async with serving(fake, AsyncApartStore(store)) as elsewhere:
         assert not await elsewhere.disconnect("42")
     async with serving(fake, store) as auth:
-        with pytest.raises(errors.NotConnected):
+        with pytest.raises(errors.RefreshInProgress):
             await auth.connect("42", **given)
         assert await store.get("42") is None
         assert (await connect(auth, fake)).connected
+
+
+async def test_who_left_elsewhere_connects_anew_at_once(fake_amocrm):
+    """The pair that waited here is given up, and that is no answer to the new connection."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    await unsaved_connect(fake, store)
+    async with serving(fake, AsyncApartStore(store)) as elsewhere:
+        await elsewhere.disconnect("42")
+    async with serving(fake, store) as auth:
+        assert (await connect(auth, fake)).connected
+        await assert_in_step(auth, fake)
+
+
+@pytest.mark.parametrize("other", ["anna", "boris"])
+async def test_a_connection_that_waited_is_not_a_second_one_of_its_login(fake_amocrm, other):
+    """Under ``one_user_per_login``: who connected with the same login meanwhile has it."""
+    fake, store, alone = fake_amocrm, AsyncFailingStore(), {"one_user_per_login": True}
+    async with serving(fake, store, integration=alone) as auth:
+        request = await auth.begin("42")
+        code = fake.authorize(user="anna", state=request.state)
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await auth.connect("42", code=code, state=request.state, referer=fake.host("anna"))
+        store.failing.clear()
+        async with serving(fake, AsyncApartStore(store), integration=alone) as elsewhere:
+            await connect(elsewhere, fake, "43", other)
+        if other == "anna":
+            with pytest.raises(errors.NotConnected):
+                await auth.access_token("42")
+        else:
+            assert await auth.access_token("42")
+        assert (await store.get("42") is None) is (other == "anna")
+
+
+async def test_a_refresh_that_comes_home_does_not_push_a_new_connection_out(fake_amocrm):
+    """The last connection wins, also while it waits to be saved."""
+    fake, store = fake_amocrm, AsyncFailingStore()
+    async with serving(fake, store) as auth:
+        await connect(auth, fake)
+        fake.advance(DAY)
+        hold = fake.hold_next("anna")
+        refresh = await async_launch(partial(auth.access_token, "42"))
+        await hold.async_wait_arrived()
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            await connect(auth, fake, "42", "boris")
+        store.failing["put"] = 0
+        hold.release()
+        await refresh.outcome()
+        await auth.access_token("42")
+        await assert_in_step(auth, fake, "42", "boris")
 
 
 async def test_a_disconnect_elsewhere_ends_a_first_connection_that_was_stored_after_all(fake_amocrm):

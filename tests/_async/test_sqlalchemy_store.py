@@ -421,6 +421,18 @@ async def with_users(
     await made.dispose()
 
 
+async def test_a_user_who_cannot_be_looked_up_is_not_unknown(with_users: Any, path: Path) -> None:
+    """The application's own table may be away for a moment, in a migration: a pair in hand waits for it."""
+    made, store, known = with_users
+    beside = engine(made.url)
+    with beside.begin() as connection:
+        connection.execute(text("DROP TABLE tokens_of_users"))
+        connection.execute(text("DROP TABLE users"))
+    beside.dispose()
+    with pytest.raises(StoreUnavailable, match="lacks a table"):
+        await store.check_user(known)
+
+
 async def test_an_unknown_user_is_a_configuration_error(with_users: Any) -> None:
     """With a foreign key only users of the application are stored, and the check comes before the code is spent."""
     _, store, known = with_users

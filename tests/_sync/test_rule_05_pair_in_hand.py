@@ -18,7 +18,7 @@ from tests._sync.kit import (
     serving,
     stored,
 )
-from tests.pairs import together
+from tests.pairs import launch, together
 
 FOR_GOOD = 10_000
 
@@ -522,10 +522,61 @@ def test_a_disconnect_elsewhere_ends_the_attempts_to_save_a_first_connection(fak
     with serving(fake, ApartStore(store)) as elsewhere:
         assert not elsewhere.disconnect("42")
     with serving(fake, store) as auth:
-        with pytest.raises(errors.NotConnected):
+        with pytest.raises(errors.RefreshInProgress):
             auth.connect("42", **given)
         assert store.get("42") is None
         assert (connect(auth, fake)).connected
+
+
+def test_who_left_elsewhere_connects_anew_at_once(fake_amocrm):
+    """The pair that waited here is given up, and that is no answer to the new connection."""
+    fake, store = fake_amocrm, FailingStore()
+    unsaved_connect(fake, store)
+    with serving(fake, ApartStore(store)) as elsewhere:
+        elsewhere.disconnect("42")
+    with serving(fake, store) as auth:
+        assert (connect(auth, fake)).connected
+        assert_in_step(auth, fake)
+
+
+@pytest.mark.parametrize("other", ["anna", "boris"])
+def test_a_connection_that_waited_is_not_a_second_one_of_its_login(fake_amocrm, other):
+    """Under ``one_user_per_login``: who connected with the same login meanwhile has it."""
+    fake, store, alone = fake_amocrm, FailingStore(), {"one_user_per_login": True}
+    with serving(fake, store, integration=alone) as auth:
+        request = auth.begin("42")
+        code = fake.authorize(user="anna", state=request.state)
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            auth.connect("42", code=code, state=request.state, referer=fake.host("anna"))
+        store.failing.clear()
+        with serving(fake, ApartStore(store), integration=alone) as elsewhere:
+            connect(elsewhere, fake, "43", other)
+        if other == "anna":
+            with pytest.raises(errors.NotConnected):
+                auth.access_token("42")
+        else:
+            assert auth.access_token("42")
+        assert (store.get("42") is None) is (other == "anna")
+
+
+def test_a_refresh_that_comes_home_does_not_push_a_new_connection_out(fake_amocrm):
+    """The last connection wins, also while it waits to be saved."""
+    fake, store = fake_amocrm, FailingStore()
+    with serving(fake, store) as auth:
+        connect(auth, fake)
+        fake.advance(DAY)
+        hold = fake.hold_next("anna")
+        refresh = launch(partial(auth.access_token, "42"))
+        hold.wait_arrived()
+        store.failing["put"] = FOR_GOOD
+        with pytest.raises(errors.TokenNotSaved):
+            connect(auth, fake, "42", "boris")
+        store.failing["put"] = 0
+        hold.release()
+        refresh.outcome()
+        auth.access_token("42")
+        assert_in_step(auth, fake, "42", "boris")
 
 
 def test_a_disconnect_elsewhere_ends_a_first_connection_that_was_stored_after_all(fake_amocrm):

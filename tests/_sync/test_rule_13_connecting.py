@@ -440,6 +440,17 @@ def test_a_bare_code_is_accepted_with_the_bridges_record(fake_amocrm):
         assert fake.token_calls() == 1
 
 
+def test_the_bridges_record_is_good_for_as_long_as_its_state(fake_amocrm):
+    """It is kept a minute longer, but proves nothing then."""
+    fake = fake_amocrm
+    with serving(fake) as auth:
+        seen, _ = callback(auth, fake)
+        fake.advance(1230)
+        with pytest.raises(errors.InvalidState) as caught:
+            auth.connect("42", code=seen.code, referer=seen.referer)
+        assert caught.value.reason == "missing"
+
+
 def test_a_code_recorded_for_another_user_is_refused_whatever_the_state(fake_amocrm):
     """A good state of one's own does not open somebody else's code."""
     fake = fake_amocrm

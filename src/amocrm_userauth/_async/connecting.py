@@ -156,10 +156,10 @@ class AsyncConnector:
             raise InvalidState(msg, user_id=attempt.user_id, reason="other_user")
         if ticket is not None:
             return ticket
-        if records:
-            first = records[0]
-            expires_at = first.expires_at - _CLOCK_SKEW
-            return Ticket(nonce_hash=first.nonce_hash, user_hash=first.user_hash, expires_at=expires_at)
+        for record in records:
+            expires_at = record.expires_at - _CLOCK_SKEW
+            if expires_at > self._settings.clock():
+                return Ticket(nonce_hash=record.nonce_hash, user_hash=record.user_hash, expires_at=expires_at)
         return self._unproven(attempt, own[0])
 
     def _verified(self, attempt: Attempt, state: Secret) -> Ticket:
@@ -285,6 +285,7 @@ class AsyncConnector:
             before=claim.before,
             departures=claim.departures,
             save_until=self._time.monotonic() + _SAVED_WITHIN,
+            alone=self._settings.integration.one_user_per_login,
             serve_until=claim.ends,
         )
 

@@ -28,6 +28,7 @@ _MAX_BODY = 1_048_576
 _POOL_SHARE = 0.9
 # seconds: who comes later than this to a deadline was not running, and then has so long to read what came meanwhile
 _LATE, _CATCH_UP = 0.05, 1.0
+_BACKSTOP = 600.0
 # the errors of httpx and of httpx2 that say that no connection was made
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 
@@ -145,6 +146,8 @@ class _AsyncTrip:
             raise NotSentError("the HTTP client is closed")
         request = self._request()
         self._begun = True
+        if self._cut:
+            raise NotSentError("out of time")
         return await self._exchange(request)
 
     def _request(self) -> "httpx.Request | httpx2.Request":
@@ -152,7 +155,8 @@ class _AsyncTrip:
         if self._outgoing.fields is not None:
             headers["Content-Type"] = "application/json"
         seconds = max(self._deadline - self._time.monotonic(), 0.001)
-        longest = 2 * seconds
+        # a backstop: the deadline rules, and a holder that was stopped for long reads what came meanwhile
+        longest = 2 * seconds + _BACKSTOP
         timeout = {"connect": seconds, "pool": seconds * _POOL_SHARE, "write": longest, "read": longest}
         # of the client's own library, but with none of its headers, cookies or parameters: they are not amoCRM's
         kind = type(self._client.build_request("GET", "https://amocrm.invalid"))
@@ -216,7 +220,8 @@ class _AsyncTrip:
         if self._sent:
             return UnknownOutcomeError(kind)
         # a client that shows a trace, and has shown none of this request, had no free connection for it
-        if kind in _NOT_SENT or not self._begun or self._traced or self._traces.is_set():
+        queued = kind == "timeout" and self._traces.is_set()
+        if kind in _NOT_SENT or not self._begun or self._traced or queued:
             return NotSentError(kind)
         return UnknownOutcomeError(kind)
 

@@ -9,15 +9,15 @@ from amocrm_userauth._core.settings import Settings
 
 __all__ = ["AsyncDepartures"]
 
-_KEPT = timedelta(minutes=25)
+# longer than a connection may wait to be saved, by much more than clocks differ
+_KEPT = timedelta(hours=2)
 
 
 class AsyncDepartures:
     """The marks of disconnects, kept among the codes for longer than a connection may wait to be saved.
 
     A new connection is written without a condition: the last one wins. One that could not be written at once may be
-    tried again by a process that knows nothing of a disconnect elsewhere, so it compares the marks of then and now. No
-    clocks are compared.
+    tried again by a process that knows nothing of a disconnect elsewhere, so it compares the marks of then and now.
     """
 
     def __init__(self, store: AsyncStateStore, settings: Settings) -> None:

@@ -193,8 +193,9 @@ class AsyncUserAuth:
         if brought is None:
             raise InvalidCode("the code is not one of amoCRM's; start the connection anew", user_id=user_id)
         attempt = replace(brought, user_id=user_id)
-        if await self._server.rescued(user_id) is not None:
-            raise TokenNotSaved(user_id=user_id)
+        with suppress(NotConnected):  # the user has left meanwhile, and connects anew
+            if await self._server.rescued(user_id) is not None:
+                raise TokenNotSaved(user_id=user_id)
         row = await self._connector.connect(attempt, self._mine)
         self._cache.drop(user_id)
         return status_of(row, self.integration, self._settings.clock())

@@ -29,7 +29,8 @@ class Unsaved:
     """A pair that is not known to be stored. ``over``: the revision that it replaces, ``None`` for a new connection.
 
     Of a new connection, ``before`` is the code hash of the row that it found (``None``: there was none),
-    ``departures`` the marks that it found, and it may be saved until ``save_until``. Callers may be served from a pair
+    ``departures`` the marks that it found; it may be saved until ``save_until``, and only if no other user has this
+    login, where it has to be ``alone``. Callers may be served from a pair
     until ``serve_until`` (its lease), if its spend was undoubted. Both are times on the holder's clock.
     """
 
@@ -38,6 +39,7 @@ class Unsaved:
     before: str | None = None
     departures: frozenset[str] = frozenset()
     save_until: float = inf
+    alone: bool = False
     keep_previous: bool = False
     serve_until: float
     process: int = field(default_factory=os.getpid)
@@ -58,10 +60,10 @@ class Scope:
         if unsaved is None or user_id in self.saving:
             return None
         if unsaved.over is None and unsaved.process != os.getpid():
-            del self.unsaved[user_id]  # after a fork a new connection is the parent's to save
+            self.unsaved.pop(user_id, None)  # after a fork a new connection is the parent's to save
             return None
         if now >= unsaved.save_until:
-            del self.unsaved[user_id]
+            self.unsaved.pop(user_id, None)
             _log.error("a new connection could not be saved; its user must connect again", extra={"user_id": user_id})
             return None
         return unsaved
@@ -110,7 +112,9 @@ class Saver:
 
         """
         user_id = unsaved.token.user_id
-        self._scope.unsaved[user_id] = unsaved
+        waiting = self._scope.unsaved.get(user_id)
+        if unsaved.over is None or waiting is None or waiting.over is not None:
+            self._scope.unsaved[user_id] = unsaved  # a new connection that waits replaces whatever a refresh brings
         self._scope.saving.add(user_id)
         try:
             return self._persist(unsaved)
@@ -149,7 +153,7 @@ class Saver:
     def _saved(self, unsaved: Unsaved, *, recovered: bool) -> None:
         user_id = unsaved.token.user_id
         if self._scope.unsaved.get(user_id) is unsaved:
-            del self._scope.unsaved[user_id]
+            self._scope.unsaved.pop(user_id, None)
         if recovered:
             self._tell(Recovered(user_id))
 
@@ -160,7 +164,7 @@ class Saver:
         # the first try may have been stored although it failed, or the user have left or connected elsewhere since
         try:
             row = self._store.get(token.user_id, with_tokens=False)
-            left = self._left(unsaved)
+            left = self._left(unsaved) or self._taken(unsaved)
         except Exception:  # noqa: BLE001 - whatever a store raises, the pair must not be lost
             return TokenNotSaved(user_id=token.user_id)
         if row is not None and row.revision == token.revision:
@@ -181,6 +185,14 @@ class Saver:
         except Exception:  # noqa: BLE001 - it is stored; whether somebody left is to be seen yet
             return TokenNotSaved(user_id=row.user_id)
         return None
+
+    def _taken(self, unsaved: Unsaved) -> bool:
+        """Say whether another user has connected with the same login while this connection waited."""
+        if not unsaved.alone:
+            return False
+        pair = unsaved.token.pair
+        users = self._store.find_login(account_id=pair.account_id, amocrm_user_id=pair.amocrm_user_id)
+        return any(user != unsaved.token.user_id for user in users)
 
     def _left(self, unsaved: Unsaved) -> bool:
         return not self._departures.seen(unsaved.token.user_id) <= unsaved.departures

@@ -105,7 +105,8 @@ class Server:
     def _rescue_others(self, user_id: str) -> None:
         """Begin to save what other users' calls could not: those may never come to this process again."""
         now, scope = self._time.monotonic(), self._scope
-        if now < scope.rescue_at:
+        under_way = sum(scope.flights.find(("save", other)) is not None for other in list(scope.unsaved))
+        if now < scope.rescue_at or under_way >= _RESCUED_AT_ONCE:
             return
         scope.rescue_at = now + _RESCUE_PAUSE
         others = list(scope.unsaved)

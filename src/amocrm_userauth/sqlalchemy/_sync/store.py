@@ -154,9 +154,19 @@ class SQLAlchemyTokenStore(TokenStore, StateStore):
     def check_user(self, user_id: str) -> None:
         """Raise ``ConfigurationError`` if the application's table, where one is referred to, lacks this user."""
         key = self._tokens.key(user_id)
-        if self._tokens.known is not None and self._database.first(self._tokens.known, key) is None:
+        if self._tokens.known is None:
+            return
+        try:
+            row = self._database.first(self._tokens.known, key)
+        except ConfigurationError as error:
+            # nothing is known of the user then, and a pair in hand must not be given up for that
+            failure = StoreUnavailable(str(error), user_id=user_id)
+        else:
+            if row is not None:
+                return
             msg = "the application's table has no such user; connect only users that are stored there"
             raise ConfigurationError(msg, user_id=user_id)
+        raise failure
 
     def canonical_user_id(self, user_id: str) -> str:
         """Return the one spelling of ``user_id`` that the table uses. Raises ``ValueError`` if it cannot be an id."""
