@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.test import AsyncClient, Client
@@ -198,7 +198,9 @@ class _Nothing:
         return "nothing"
 
 
-@pytest.mark.parametrize("wrong", [True, {"sub": "1"}, ["7"], _Nothing(), "anna", UUID(int=1), 1 << 70], ids=ascii)
+@pytest.mark.parametrize(
+    "wrong", [True, {"sub": "1"}, ["7"], _Nothing(), Group(pk=7), "anna", UUID(int=1), 1 << 70], ids=ascii
+)
 def test_what_cannot_be_a_user_is_a_developers_job(fake: FakeAmoCRM, wrong: object) -> None:
     """It is told, not guessed, and not the client's fault."""
     with site(fake, CURRENT_USER=lambda _: wrong):

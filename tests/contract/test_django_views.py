@@ -66,7 +66,10 @@ def test_the_other_methods_are_refused_in_the_envelope(fake: FakeAmoCRM) -> None
 def test_there_is_no_callback_without_a_deep_link(fake: FakeAmoCRM) -> None:
     """The address is not there, as in FastAPI."""
     with site(fake, DEEP_LINK=None):
-        assert browser(None).get(f"{MOUNT}/callback").status_code == 404
+        reply = browser(None).get(f"{MOUNT}/callback", {"code": "example-code"})
+    assert reply.status_code == 404
+    assert reply.wsgi_request.META["QUERY_STRING"] == ""  # a page or a mail about the error shows the request
+    assert not reply.wsgi_request.GET
 
 
 def test_a_deep_link_that_cannot_be_one_is_a_developers_job(fake: FakeAmoCRM) -> None:

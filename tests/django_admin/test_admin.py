@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -141,6 +142,28 @@ def test_refreshing_ends_before_the_web_server_loses_patience(
     messages = _messages(_act(client, "refresh", rows["anna"], rows["clara"]))
     assert len(messages) == 1
     assert messages[0].startswith("2 were not tried")
+
+
+@pytest.mark.parametrize(("action", "done"), [("refresh", "refreshed"), ("disconnect", "disconnected")])
+def test_actions_are_outside_of_the_requests_transaction(rows: dict[str, Any], action: str, done: str) -> None:
+    """With ``ATOMIC_REQUESTS`` too: what the request has read would keep SQLite from writing, here or there."""
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        reply = _act(_as("*"), action, rows["anna"], rows["boris"], confirmed="yes")
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
+    assert _messages(reply) == [f"2 {done}."]
+    assert LogEntry.objects.count() == 2
+
+
+def test_disconnecting_ends_before_the_web_server_loses_patience(
+    rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As refreshing does."""
+    monkeypatch.setattr(admin, "_PATIENCE", 0.0)
+    messages = _messages(_act(_as("*"), "disconnect", rows["anna"], confirmed="yes"))
+    assert messages == ["1 were not tried: it took too long. manage.py amocrm_disconnect has the time."]
+    assert AmoCRMToken.objects.count() == 4
 
 
 def test_disconnecting_asks_first(rows: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
@@ -17,9 +17,10 @@ from amocrm_userauth._wire.answers import Answer, of_refusal
 from amocrm_userauth.django._refusals import RequestRefused
 from amocrm_userauth.errors import AmoCRMUserAuthError
 
-__all__ = ["View", "answer_of", "endpoint", "respond"]
+__all__ = ["View", "answer_of", "endpoint", "outside_transactions", "respond"]
 
 View: TypeAlias = Callable[[HttpRequest], HttpResponse]
+Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
 
 _log = logging.getLogger("amocrm_userauth.django")
 
@@ -53,7 +54,7 @@ def endpoint(method: str) -> Callable[[Callable[[HttpRequest], Answer]], View]:
             vars(request)["_cache_update_cache"] = False
             return respond(_answer(answer, method, request))
 
-        return _outside_transactions(csrf_exempt(login_not_required(view)))
+        return outside_transactions(csrf_exempt(login_not_required(view)))
 
     return decorate
 
@@ -72,7 +73,7 @@ def _answer(answer: Callable[[HttpRequest], Answer], method: str, request: HttpR
         return found
 
 
-def _outside_transactions(view: View) -> View:
+def outside_transactions(view: Wrapped) -> Wrapped:
     """Keep ``ATOMIC_REQUESTS`` off a view: nothing in the database may be held open while amoCRM is asked."""
     for alias in connections:
         view = non_atomic_requests(using=alias)(view)

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.views.decorators.csrf import csrf_protect
@@ -109,7 +111,7 @@ def _id_of(user: object | None) -> str:
         raise not_authenticated()
     if isinstance(user, str | int | UUID) and not isinstance(user, bool):
         found = str(user)
-    elif hasattr(user, "pk"):
+    elif hasattr(user, "pk") and not (isinstance(user, Model) and not isinstance(user, get_user_model())):
         found = _key_of(user)
     else:
         msg = f"CURRENT_USER gave a {type(user).__name__}; it must give a user, its id, or None"

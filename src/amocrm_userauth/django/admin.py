@@ -19,6 +19,7 @@ from django.utils.timezone import localtime
 from typing_extensions import override
 
 from amocrm_userauth._core.decisions import grant_dies_at
+from amocrm_userauth.django._answers import outside_transactions
 from amocrm_userauth.django._service import user_auth
 from amocrm_userauth.django._settings import Options
 from amocrm_userauth.django.models import AmoCRMToken
@@ -164,6 +165,12 @@ class AmoCRMTokenAdmin(_ModelAdmin):
         """Return when the access token runs out; it is refreshed when somebody needs it."""
         return _shown(row.expires_at)
 
+    @override
+    @outside_transactions
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list or do an action: each row's work is stored by itself, whatever ``ATOMIC_REQUESTS`` says."""
+        return super().changelist_view(request, extra_context)
+
     @admin.display(description="state")
     def state(self, row: AmoCRMToken) -> str:
         """Say whether the connection works."""
@@ -179,33 +186,32 @@ class AmoCRMTokenAdmin(_ModelAdmin):
     @admin.action(description="Refresh the selected connections", permissions=["refresh"])
     def refresh(self, request: HttpRequest, queryset: _Rows) -> None:
         """Refresh now; also tries a grant once more that was refused before."""
+        self._do(request, queryset, user_auth().refresh, "refreshed", "amocrm_refresh_due")
+
+    @admin.action(description="Disconnect the selected users", permissions=["disconnect"])
+    def disconnect(self, request: HttpRequest, queryset: _Rows) -> HttpResponse | None:
+        """Delete the tokens of the selected users, after a page that asks."""
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, list(queryset))
+        self._do(request, queryset, user_auth().disconnect, "disconnected", "amocrm_disconnect")
+        return None
+
+    def _do(
+        self, request: HttpRequest, queryset: _Rows, work: Callable[[str], object], what: str, command: str
+    ) -> None:
         deadline = time.monotonic() + _PATIENCE
         rows, tried, done = list(queryset), 0, 0
         for row in rows:
             if time.monotonic() >= deadline:
                 break
             tried += 1
-            if self._tell(request, row, user_auth().refresh):
-                self.log_change(request, row, "Refreshed.")
+            if self._tell(request, row, work):
+                self.log_change(request, row, f"{what.capitalize()}.")
                 done += 1
-        self._sum_up(request, done, "refreshed")
+        self._sum_up(request, done, what)
         if tried < len(rows):
-            left = f"{len(rows) - tried} were not tried: it took too long. manage.py amocrm_refresh_due has the time."
+            left = f"{len(rows) - tried} were not tried: it took too long. manage.py {command} has the time."
             self.message_user(request, left, messages.WARNING)
-
-    @admin.action(description="Disconnect the selected users", permissions=["disconnect"])
-    def disconnect(self, request: HttpRequest, queryset: _Rows) -> HttpResponse | None:
-        """Delete the tokens of the selected users, after a page that asks."""
-        rows = list(queryset)
-        if request.POST.get("confirmed") != "yes":
-            return self._ask(request, rows)
-        done = 0
-        for row in rows:
-            if self._tell(request, row, user_auth().disconnect):
-                self.log_change(request, row, "Disconnected.")
-                done += 1
-        self._sum_up(request, done, "disconnected")
-        return None
 
     def _ask(self, request: HttpRequest, rows: list[AmoCRMToken]) -> HttpResponse:
         context = {

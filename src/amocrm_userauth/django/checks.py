@@ -1,8 +1,8 @@
 """What ``manage.py check`` says about the settings: each wrong or missing one by name, and how to mend it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -96,7 +96,7 @@ def _refusal(build: Callable[[dict[str, Any]], object], some: dict[str, Any]) ->
         build(some)
     except ConfigurationError as error:
         return error.message
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         return "a value of this type means nothing here"
     return None
 
@@ -128,12 +128,13 @@ def _deep_link(options: Options) -> Iterator[CheckMessage]:
 
 
 def _database(options: Options) -> Iterator[CheckMessage]:
-    alias = options.given.get("DATABASE")
-    if alias is not None and alias not in connections:
-        yield _error(8, f"settings.{NAME}['DATABASE'] names {alias!r}, which DATABASES has not", "name one that it has")
+    given = options.given.get("DATABASE")
+    alias = given if isinstance(given, str) and given in connections else None
+    if given is not None and alias is None:
+        yield _error(8, f"settings.{NAME}['DATABASE'] names {given!r}, which DATABASES has not", "name one that it has")
     for name, least in (("CONN_MAX_AGE", 0), ("LOCK_TIMEOUT", 1)):
         value = options.given.get(name)
-        if value is not None and (not isinstance(value, int | float) or value < least):
+        if value is not None and not (isinstance(value, int | float) and least <= value < inf):
             yield _error(9, f"settings.{NAME}[{name!r}] must be a number of seconds, {least} or more", "correct it")
     known = connections.settings.get(alias or _alias(), {})
     if known.get("ENGINE") == "django.db.backends.sqlite3" and str(known.get("NAME")) == ":memory:":
@@ -154,7 +155,7 @@ def _weak(options: Options) -> Iterator[CheckMessage]:
     if not options.given.get("ENCRYPTION_KEYS") and options.given.get("CIPHER") is None:
         hint = f"settings.{NAME}['ENCRYPTION_KEYS'] = [a key of FernetCipher.generate_key(), from the environment]"
         yield _warning(101, "amoCRM tokens are stored as plain text", hint)
-    if urlsplit(str(options.value("REDIRECT_URI") or "")).scheme == "http":
+    if str(options.value("REDIRECT_URI") or "").lower().startswith("http:"):
         hint = "register an https address with the integration and name it here"
         yield _warning(102, f"settings.{NAME}['REDIRECT_URI'] is http: codes and states can be read on the way", hint)
     if options.given.get("STATE_POLICY") == "optional":

@@ -55,12 +55,13 @@ def disconnect(request: HttpRequest) -> Answer:
 @endpoint("GET")
 def callback(request: HttpRequest) -> Answer:
     """Take amoCRM's redirect (no login: a browser comes here) and pass it on to the app's deep link."""
+    query = _taken_query(request)  # first: a page or a mail about an error shows it
     deep_link: str | None = Options.read().value("DEEP_LINK")
     if not deep_link:
         msg = "AMOCRM_USERAUTH['DEEP_LINK'] is not set"
         raise Http404(msg)
     try:
-        answer = user_auth().accept_callback(_taken_query(request))
+        answer = user_auth().accept_callback(query)
         return redirect(target(checked_deep_link(deep_link), answer))
     except AmoCRMUserAuthError as error:
         return error_page(error)
