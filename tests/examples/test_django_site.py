@@ -19,7 +19,8 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Run the site as its user does, with one command."""
-    command = [sys.executable, "-m", "examples.django_site", "0"]
+    # a test run in the background has interrupts switched off, and so have its children
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "examples.django_site", "0"]
     # an interrupt that hits coverage's tracer leaves its lock taken
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)

@@ -135,7 +135,7 @@ def test_a_user_table_of_another_metadata_is_asked_by_its_name(tmp_path: Path) -
     with pytest.raises(ConfigurationError, match="no such user"):
         store.check_user(str(uuid4()))
     schema = token_table(MetaData(), user_fk="app.people.pk", user_id_type=Uuid())
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(StoreUnavailable, match="lacks a table"):
         SQLAlchemyTokenStore(made, table=schema).check_user(str(known))
     made.dispose()
 
